@@ -54,11 +54,11 @@ class Equation:
         of a transform (``jacfwd``), which makes it a higher-order equation.
     inputs:
         For an operator: one operand for each tensor argument of its schema, in order. For a
-        transform: one variable for each leaf of its arguments, then one for each capture of
-        ``body``.
+        transform: one variable for each argument leaf of the transformed function, then one
+        for each capture of ``body``.
     attributes:
         The other arguments by name; those that have their default are left out. For a
-        transform: its parameters.
+        transform: the parameters of its flat form (see :mod:`farfunc_protocol.transforms`).
     outputs:
         The variables it defines.
     body:
@@ -77,29 +77,26 @@ class Equation:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A function as data.
+    """A function of flat leaves, as data.
 
     Attributes
     ----------
     inputs:
-        Types of the argument leaves, in the order of ``in_tree``: variables 0 to n-1.
+        Types of the argument leaves: variables 0 to n-1.
     captures:
-        Types of what the function closes over: variables n to n+m-1. For a body, they are
-        given by the equation; for a whole function, by its constants or by the call.
+        Types of what the function closes over: variables n to n+m-1. For a body, the equation
+        gives them; for a whole function, its constants or the call do. Transforms never
+        differentiate or batch them.
     equations:
         In an order in which each variable is defined before it is used.
     outputs:
-        The variables of the result leaves, in the order of ``out_tree``.
-    in_tree, out_tree:
-        The structure of ``(args, kwargs)`` and of the result.
+        The variables of the result leaves.
     """
 
     inputs: tuple[TensorType, ...]
     captures: tuple[TensorType, ...]
     equations: tuple[Equation, ...]
     outputs: tuple[Var, ...]
-    in_tree: TreeSpec
-    out_tree: TreeSpec
 
     def walk(self) -> Iterator[Equation]:
         """Every equation, those of the bodies included, without recursion."""
@@ -116,7 +113,7 @@ class Graph:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A graph with the constants it captures: the unit that is stored, named and evaluated.
+    """A graph with its constants and the shape of its Python signature: what is stored, named and evaluated.
 
     Attributes
     ----------
@@ -124,13 +121,18 @@ class Function:
         The computation.
     constants:
         One array for each capture; None where the value comes with each call instead.
+    in_tree, out_tree:
+        The structure of ``(args, kwargs)`` and of the result, whose leaves are the graph's
+        inputs and outputs. Values that are no arrays stand in the trees, as static nodes.
     sources:
         For each top-level equation the user's own line (``arm.py:12, in forward``) or None.
         Kept for error messages; no part of the identity, and never sent.
     """
 
     graph: Graph
-    constants: tuple[Array | None, ...] = ()
+    constants: tuple[Array | None, ...]
+    in_tree: TreeSpec
+    out_tree: TreeSpec
     sources: tuple[str | None, ...] = field(default=(), compare=False)
 
 
