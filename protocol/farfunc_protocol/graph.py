@@ -15,32 +15,15 @@ from typing import Any
 
 from .arrays import Array
 from .pytree import TreeSpec
+from .tensor_type import Dimension, TensorType
 
 __all__ = ["Dimension", "Equation", "Function", "Graph", "Operand", "TensorType", "Var", "operand_vars"]
 
 Var = int
 """A variable of a graph."""
 
-Dimension = int | str
-"""The length of an axis: a number, or the name of a symbol that a call binds."""
-
 Operand = Var | None | tuple[Var | None, ...]
 """One tensor argument of an operator: ``Tensor``, ``Tensor?``, ``Tensor[]`` or ``Tensor?[]``."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorType:
-    """The dtype and shape of a tensor.
-
-    >>> print(TensorType("float64", ("n", 3)))
-    float64[n,3]
-    """
-
-    dtype: str
-    shape: tuple[Dimension, ...]
-
-    def __str__(self) -> str:
-        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
 @dataclass(frozen=True, slots=True)
