@@ -1,0 +1,1 @@
+"""torch.func, from afar: the same transforms, computed on a server."""
