@@ -1,0 +1,60 @@
+# `make demo` and `make test` do everything on a fresh machine; they need python3 (3.11 or newer) with venv.
+# A second run reinstalls nothing unless pyproject.toml or constraints.txt has changed.
+
+PYTHON ?= python3
+# Passed to every `pip install`: for instance an extra index with another build of torch.
+PIP_FLAGS ?=
+# Passed to pytest: for instance `make test PYTEST_FLAGS='-n 2'`.
+PYTEST_FLAGS ?=
+
+FULL := .venv/bin/python
+THIN := .venv-thin/bin/python
+READY := .venv/.ready .venv-thin/.ready
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint conformance functorch-tests bench clean
+
+help:
+	@echo "make demo             install, start a server, and differentiate on it from a client without torch"
+	@echo "make test             install, ruff, and the whole test suite"
+	@echo "make lint             ruff and pyright"
+	@echo "make conformance      every operator of torch's own database; writes docs/conformance.md"
+	@echo "make functorch-tests  PyTorch's own functorch tests, with the transforms swapped for ours"
+	@echo "make bench            local torch.func beside farfunc"
+	@echo "make clean            remove both environments and everything built"
+
+demo: $(READY)
+	$(FULL) examples/run_demo.py --thin-python $(THIN)
+
+test: $(READY)
+	$(FULL) -m ruff check
+	$(FULL) -m pytest $(PYTEST_FLAGS)
+
+lint: .venv/.ready
+	$(FULL) -m ruff check
+	$(FULL) -m pyright
+
+conformance: .venv/.ready
+	$(FULL) tests/conformance/run.py
+
+functorch-tests: .venv/.ready
+	$(FULL) tests/functorch/run.py
+
+bench: $(READY)
+	$(FULL) benchmarks/run.py --thin-python $(THIN)
+
+clean:
+	rm -rf .venv .venv-thin build dist .pytest_cache .ruff_cache .hypothesis
+
+# .venv: the server, the torch client and the tools. .venv-thin: what `pip install farfunc` brings, and pytest.
+.venv/.ready: WHAT = -e '.[server,dev]'
+.venv-thin/.ready: WHAT = -e . pytest pytest-timeout
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "farfunc needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(@D)/bin/pip || { rm -rf $(@D) && $(PYTHON) -m venv $(@D); } \
+		|| { rm -rf $(@D); echo "python3 -m venv failed: install your system's package for it (Debian: python3-venv)" >&2; exit 1; }
+	@echo "installing into $(@D) ..."
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt $(WHAT)
+	@touch $@
