@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 import numpy as np
 
 from .bfloat16 import bfloat16_to_float32, float_to_bfloat16
+from .dtypes import DType, from_numpy_dtype
 from .dtypes import dtype as look_up_dtype
-from .dtypes import from_numpy_dtype
 from .errors import InvalidArray
+from .limits import Limits
+from .strict_json import shown
 from .tensor_type import TensorType
 
-__all__ = ["Array"]
+__all__ = ["Array", "read_shape"]
+
+_MAX_NBYTES = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +93,27 @@ class Array:
         array = cls(found.name, data.shape, data)
         return array if dtype is None or dtype == found.name else _convert(array, dtype, where)
 
+    @classmethod
+    def from_buffer(
+        cls, buffer: bytes | memoryview, dtype: DType, shape: tuple[int, ...], *, where: str | None = None
+    ) -> Array:
+        """Take little-endian bytes, of which the array is a view; unaligned ones are copied.
+
+        >>> Array.from_buffer(bytes(range(4)), DTYPES["int16"], (2,)).data
+        array([256, 770], dtype=int16)
+        """
+        expected = math.prod(shape) * dtype.itemsize
+        if len(buffer) != expected:
+            raise InvalidArray(
+                f"{TensorType(dtype.name, shape)} takes {expected} bytes, {len(buffer)} are given", where=where
+            )
+        if not expected:  # NumPy makes no array of an empty buffer
+            return cls(dtype.name, shape, np.empty(shape, dtype.storage))
+        data = np.frombuffer(buffer, dtype.storage).reshape(shape)
+        if dtype.name == "bool" and data.view(np.uint8).max() > 1:
+            raise InvalidArray("a boolean is a byte of 0 or 1, and another is there", where=where)
+        return cls(dtype.name, shape, data if data.flags.aligned else data.copy())
+
     def to_numpy(self) -> np.ndarray:
         """The array as NumPy knows it, sharing memory with :attr:`data`.
 
@@ -146,6 +172,28 @@ class Array:
     def __hash__(self) -> int:
         # The elements are left out: data may be a view of memory that its owner still writes to.
         return hash((self.dtype, self.shape))
+
+
+def read_shape(document: Any, dtype: DType, *, limits: Limits, where: str) -> tuple[int, ...]:
+    """A shape out of a JSON document, of an array that this machine can address.
+
+    >>> from farfunc_protocol.limits import DEFAULT_LIMITS
+    >>> read_shape([2, 3], DTYPES["float64"], limits=DEFAULT_LIMITS, where="shape")
+    (2, 3)
+    """
+    if not isinstance(document, list):
+        raise InvalidArray(f"a shape is a list, not {shown(document)}", where=where)
+    limits.check("rank", len(document), where)
+    for axis, length in enumerate(document):
+        if type(length) is not int or not 0 <= length <= _MAX_NBYTES:
+            raise InvalidArray(
+                f"a length is an integer from 0 to 2**63-1, not {shown(length)}", where=f"{where}[{axis}]"
+            )
+    # NumPy measures an empty array, too, without its zeros.
+    if math.prod(length for length in document if length) * dtype.itemsize > _MAX_NBYTES:
+        raise InvalidArray("the array has more bytes than an address can count", where=where)
+    limits.check("elements", math.prod(document), where)
+    return tuple(document)
 
 
 def _as_ndarray(value: Any, where: str | None) -> np.ndarray:

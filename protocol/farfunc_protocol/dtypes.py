@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import InvalidArray
+from .strict_json import shown
 
 __all__ = ["DTYPES", "DType", "dtype", "from_numpy_dtype", "promote_types"]
 
@@ -85,7 +86,7 @@ def dtype(name: str, *, where: str | None = None) -> DType:
         return DTYPES[name]
     except (KeyError, TypeError):
         raise InvalidArray(
-            f"{name!r} is not a dtype of farfunc", where=where, remedy=f"use one of {', '.join(DTYPES)}"
+            f"{shown(name)} is not a dtype of farfunc", where=where, remedy=f"use one of {', '.join(DTYPES)}"
         ) from None
 
 
@@ -101,7 +102,9 @@ def from_numpy_dtype(given: np.dtype, *, where: str | None = None) -> DType:
     if given.name == "bfloat16":
         return DTYPES["bfloat16"]
     raise InvalidArray(
-        f"a NumPy array of dtype {given} cannot be sent", where=where, remedy=f"convert it to one of {', '.join(DTYPES)}"
+        f"a NumPy array of dtype {given} cannot be sent",
+        where=where,
+        remedy=f"convert it to one of {', '.join(DTYPES)}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -94,6 +95,14 @@ def list_of(document: Any, where: str) -> list[Any]:
 
 
 def shown(value: Any) -> str:
-    """A value as an error message quotes it."""
-    text = repr(value)
+    """A value as an error message quotes it: short, however long or deep the value is.
+
+    >>> shown([[[[[1]]]], "x" * 1000])
+    "[[[[...]]], 'xxxxxxxxxxxx...xxxxxxxxxxxxx']"
+    """
+    text = _SHORT.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3

@@ -29,6 +29,7 @@ from collections import OrderedDict
 from typing import Any, NoReturn
 
 from .errors import LimitExceeded, ProtocolError
+from .strict_json import shown
 from .treespec import LEAF, MAX_DEPTH, NodeType, Opaque, TreeSpec, is_scalar, static_type_name
 
 __all__ = ["from_json", "to_json"]
@@ -86,12 +87,10 @@ def _read(document: Any, where: str, depth: int) -> TreeSpec:
         )
     if isinstance(document, list):
         if not document or document[0] not in ("tuple", "list"):
-            _refuse(
-                f"a list begins with 'tuple' or 'list', not with {_brief(document[0] if document else None)}", where
-            )
+            _refuse(f"a list begins with 'tuple' or 'list', not with {shown(document[0] if document else None)}", where)
         return TreeSpec(document[0], _read_all(document[1:], where, depth, first=1))
     if not isinstance(document, dict):
-        _refuse(f"a tree is '*', a list or an object, not {_brief(document)}", where)
+        _refuse(f"a tree is '*', a list or an object, not {shown(document)}", where)
     members = set(document)
     if members == {"static"}:
         return TreeSpec("static", value=_static_from_json(document["static"], f"{where}.static"))
@@ -99,7 +98,7 @@ def _read(document: Any, where: str, depth: int) -> TreeSpec:
         return _read_dict(document, where, depth)
     if members in ({"class", "node"}, {"class", "fields", "node"}):
         return _read_node(document, where, depth)
-    _refuse(f"an object with the members {_brief(sorted(map(str, members)))} is no tree", where)
+    _refuse(f"an object with the members {shown(sorted(map(str, members)))} is no tree", where)
 
 
 def _read_all(documents: list[Any], where: str, depth: int, first: int = 0) -> tuple[TreeSpec, ...]:
@@ -109,18 +108,18 @@ def _read_all(documents: list[Any], where: str, depth: int, first: int = 0) -> t
 def _read_dict(document: dict[str, Any], where: str, depth: int) -> TreeSpec:
     pairs = document["dict"]
     if not isinstance(pairs, list):
-        _refuse(f"a dict is a list of pairs, not {_brief(pairs)}", f"{where}.dict")
+        _refuse(f"a dict is a list of pairs, not {shown(pairs)}", f"{where}.dict")
     keys: dict[Any, None] = {}
     children = []
     for index, pair in enumerate(pairs):
         place = f"{where}.dict[{index}]"
         if not isinstance(pair, list) or len(pair) != 2:
-            _refuse(f"an entry of a dict is a pair [key, tree], not {_brief(pair)}", place)
+            _refuse(f"an entry of a dict is a pair [key, tree], not {shown(pair)}", place)
         key, child = pair
         if not _is_wire_key(key):
-            _refuse(f"a key is a string or an integer of 64 bits, not {_brief(key)}", f"{place}[0]")
+            _refuse(f"a key is a string or an integer of 64 bits, not {shown(key)}", f"{place}[0]")
         if key in keys:
-            _refuse(f"the key {_brief(key)} occurs twice", f"{place}[0]")
+            _refuse(f"the key {shown(key)} occurs twice", f"{place}[0]")
         keys[key] = None
         children.append(_read(child, f"{place}[1]", depth + 1))
     if "class" not in document:
@@ -132,13 +131,13 @@ def _read_dict(document: dict[str, Any], where: str, depth: int) -> TreeSpec:
 def _read_node(document: dict[str, Any], where: str, depth: int) -> TreeSpec:
     children, fields = document["node"], document.get("fields")
     if not isinstance(children, list):
-        _refuse(f"the children of a node are a list, not {_brief(children)}", f"{where}.node")
+        _refuse(f"the children of a node are a list, not {shown(children)}", f"{where}.node")
     if "fields" in document and not (
         isinstance(fields, list)
         and len(fields) == len(children)
         and all(isinstance(name, str) and is_scalar(name) for name in fields)
     ):
-        _refuse(f"fields are one name for each child, not {_brief(fields)}", f"{where}.fields")
+        _refuse(f"fields are one name for each child, not {shown(fields)}", f"{where}.fields")
     node = _read_class(document, where, is_mapping=False)
     keys = None if fields is None else tuple(fields)
     return TreeSpec("node", _read_all(children, f"{where}.node", depth), keys=keys, node=node)
@@ -147,7 +146,7 @@ def _read_node(document: dict[str, Any], where: str, depth: int) -> TreeSpec:
 def _read_class(document: dict[str, Any], where: str, *, is_mapping: bool) -> NodeType:
     name = document["class"]
     if not isinstance(name, str) or not is_scalar(name):
-        _refuse(f"a class is a name, not {_brief(name)}", f"{where}.class")
+        _refuse(f"a class is a name, not {shown(name)}", f"{where}.class")
     if is_mapping and name == "OrderedDict":
         return NodeType(name, OrderedDict, is_mapping=True)
     return NodeType(name, None, is_mapping=is_mapping)
@@ -187,7 +186,7 @@ def _static_from_json(document: Any, where: str) -> Any:
             return complex(real, imag)
         if form == "opaque" and isinstance(content, str) and is_scalar(content):
             return Opaque(content)
-    _refuse(f"{_brief(document)} is not a static value", where)
+    _refuse(f"{shown(document)} is not a static value", where)
 
 
 def _number_from_json(part: Any, where: str) -> float:
@@ -195,19 +194,7 @@ def _number_from_json(part: Any, where: str) -> float:
         return _SPECIAL[part]
     if type(part) is float and math.isfinite(part):
         return part
-    _refuse(f"a part of a complex number is a number with a point, or a special name, not {_brief(part)}", where)
-
-
-def _brief(value: Any) -> str:
-    """At most a few words of a value that a stranger chose."""
-    if isinstance(value, dict):
-        return f"an object of {len(value)} members"
-    if isinstance(value, list) and (len(value) > 4 or any(isinstance(item, list | dict) for item in value)):
-        return f"a list of {len(value)} items"
-    if isinstance(value, int) and not is_scalar(value):
-        return "an integer of more than 64 bits"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    _refuse(f"a part of a complex number is a number with a point, or a special name, not {shown(part)}", where)
 
 
 def _refuse(detail: str, where: str, remedy: str = _REMEDY) -> NoReturn:
