@@ -1,1 +1,4 @@
-"""The server: it evaluates graphs with torch.func, in worker processes. Importing this package loads nothing else."""
+"""farfunc's server: it keeps functions and differentiates them with torch.func.
+
+Importing this package imports nothing else; ``farfunc serve`` starts a server.
+"""

@@ -1,0 +1,1 @@
+"""From a graph to numbers. Only worker processes import this package: it needs torch."""

@@ -1,0 +1,184 @@
+"""What an evaluation would take, found without taking it: a dry run on fake tensors.
+
+Fake tensors have dtypes, shapes and strides and no memory. The very callable that will run is
+run on them once, transforms included, so nothing has to be modelled: a batching rule that
+materialises a large intermediate is seen to do so.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from farfunc_protocol.errors import FarfuncError, LimitExceeded
+from farfunc_protocol.graph import TensorType
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from .lowering import EquationFailed
+from .tensors import TORCH_DTYPES, type_of
+
+__all__ = ["Budget", "Inference", "infer"]
+
+# A refused dry run is followed by the real one, whose error is the one to report.
+logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
+
+MAX_CALLS = 10_000
+"""A dry run ends after so many calls of operators, within a second: chunked transforms repeat
+themselves, and the memory they take shows in the first chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one evaluation may take.
+
+    Attributes
+    ----------
+    memory_bytes:
+        Tensors alive at one time, arguments and results included.
+    operations:
+        Scalar operations.
+    """
+
+    memory_bytes: int
+    operations: float = 1e18
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The findings of a dry run.
+
+    Attributes
+    ----------
+    outputs:
+        Types of the result leaves; None where the run did not come to its end.
+    peak_bytes:
+        The most memory that was in use at one time, so far as the run came.
+    operations:
+        Scalar operations, so far as the run came: products by their formulas, one for each
+        element of every other result.
+    failure:
+        Why the run ended early; the real run will say it with authority.
+    """
+
+    outputs: tuple[TensorType, ...] | None
+    peak_bytes: int
+    operations: float
+    failure: Exception | None = None
+
+
+def infer(
+    function: Callable[..., Any],
+    leaves: Sequence[TensorType],
+    captures: Sequence[TensorType],
+    device: torch.device,
+    budget: Budget,
+) -> Inference:
+    """Run ``function(leaves, captures)`` on fake tensors.
+
+    An operator that refuses its operands here would do so in the real run, at the same place;
+    but some operators have no fake implementation, or one with a fault. So a failure is noted,
+    not raised: only the budget is enforced.
+
+    Raises
+    ------
+    LimitExceeded
+        As soon as the run is seen to need more than the budget.
+    InvalidRequest
+        For leaves that do not fit the function.
+    """
+    meter = _Meter(budget)
+    with FakeTensorMode(), meter:
+        fake_leaves = [_empty(type, device) for type in leaves]
+        fake_captures = [_empty(type, device) for type in captures]
+        try:
+            results = function(fake_leaves, fake_captures)
+            return Inference(tuple(type_of(result) for result in results), meter.peak_bytes, meter.operations)
+        except FarfuncError:
+            raise
+        except Exception as error:
+            cause = error.error if isinstance(error, EquationFailed) else error
+            if isinstance(cause, FarfuncError):
+                raise
+            return Inference(None, meter.peak_bytes, meter.operations, cause)
+
+
+def _empty(type: TensorType, device: torch.device) -> torch.Tensor:
+    return torch.empty([int(length) for length in type.shape], dtype=TORCH_DTYPES[type.dtype], device=device)
+
+
+class _DryRunEnded(Exception):
+    """Enough was seen."""
+
+
+class _Meter(TorchDispatchMode):
+    """Counts the bytes of all storages alive, and the operations, below every transform."""
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__()
+        self.peak_bytes = 0
+        self.operations = 0.0
+        self._budget = budget
+        self._calls = 0
+        self._bytes = 0
+        self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._calls += 1
+        if self._calls > MAX_CALLS:
+            raise _DryRunEnded(f"more than {MAX_CALLS} calls")
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        tensors = [item for item in _items(result) if isinstance(item, torch.Tensor)]
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is None:
+            self.operations += sum(tensor.numel() for tensor in tensors)
+        else:
+            self.operations += formula(*args, **kwargs, out_val=result)
+        self.count(tensors)
+        return result
+
+    def count(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Add the storages that are new, and compare with the budget."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            if key in self._alive:
+                continue
+            size = storage.nbytes()
+            self._alive[key] = (weakref.ref(storage, lambda _, key=key: self._release(key)), size)
+            self._bytes += size
+        self.peak_bytes = max(self.peak_bytes, self._bytes)
+        if self.peak_bytes > self._budget.memory_bytes:
+            raise LimitExceeded(
+                f"the evaluation would take at least {_amount(self.peak_bytes)} of memory, and "
+                f"{_amount(self._budget.memory_bytes)} are allowed",
+                remedy="use chunk_size for jacrev or vmap, or send a smaller batch",
+            )
+        if self.operations > self._budget.operations:
+            raise LimitExceeded(
+                f"the evaluation would take at least {self.operations:.0e} operations, and "
+                f"{self._budget.operations:.0e} are allowed",
+                remedy="send a smaller batch, or ask the server's operator for a higher limit",
+            )
+
+    def _release(self, key: int) -> None:
+        _, size = self._alive.pop(key)
+        self._bytes -= size
+
+
+def _items(result: Any) -> Iterable[Any]:
+    return result if isinstance(result, tuple | list) else (result,)
+
+
+def _amount(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.4g} {unit}"
+        count /= 1024
+    return f"{count:.4g} TiB"

@@ -1,0 +1,149 @@
+"""The flat transforms, each by torch.func's own function of the same name.
+
+One place serves both the chain around a whole function and the higher-order equations inside
+it. The flat forms are those of the table in ``docs/architecture.md``: leaves in, leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from farfunc_protocol.errors import InvalidRequest
+from farfunc_protocol.transforms import FlatTransform
+
+__all__ = ["FlatCallable", "transformed"]
+
+Leaves = tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlatCallable:
+    """A function from leaves to a tuple of leaves, and how many there are of each."""
+
+    function: Callable[..., Leaves]
+    inputs: int
+    outputs: int
+
+
+def transformed(flat: FlatTransform, inner: FlatCallable) -> FlatCallable:
+    """Apply one flat transform."""
+    if flat.name not in _TRANSFORMS:
+        raise InvalidRequest(
+            f"there is no transform {flat.name!r}", remedy=f"the transforms are {', '.join(sorted(_TRANSFORMS))}"
+        )
+    return _TRANSFORMS[flat.name](inner, flat.attributes)
+
+
+def _split_aux(inner: FlatCallable, aux: int) -> Callable[..., tuple[Leaves, Leaves]]:
+    kept = inner.outputs - aux
+
+    def function(*leaves: torch.Tensor) -> tuple[Leaves, Leaves]:
+        results = inner.function(*leaves)
+        return results[:kept], results[kept:]
+
+    return function
+
+
+def _leaves(tree: Any) -> Leaves:
+    """The leaves of nested tuples of tensors, in order."""
+    if isinstance(tree, torch.Tensor):
+        return (tree,)
+    return tuple(leaf for item in tree for leaf in _leaves(item))
+
+
+def _jacobian(transform: Callable[..., Any], inner: FlatCallable, attributes: Mapping[str, Any], **given: Any) -> Any:
+    argnums, aux = tuple(attributes["argnums"]), attributes.get("aux", 0)
+    if aux:
+        call = transform(_split_aux(inner, aux), argnums, has_aux=True, **given)
+    else:
+        call = transform(inner.function, argnums, **given)
+    outputs = (inner.outputs - aux) * len(argnums) + aux
+    return FlatCallable(lambda *leaves: _leaves(call(*leaves)), inner.inputs, outputs)
+
+
+def _jacfwd(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    return _jacobian(torch.func.jacfwd, inner, attributes, randomness=attributes.get("randomness", "error"))
+
+
+def _jacrev(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    return _jacobian(torch.func.jacrev, inner, attributes, chunk_size=attributes.get("chunk_size"))
+
+
+def _hessian(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    argnums = tuple(attributes["argnums"])
+    call = torch.func.hessian(inner.function, argnums)
+    return FlatCallable(lambda *leaves: _leaves(call(*leaves)), inner.inputs, inner.outputs * len(argnums) ** 2)
+
+
+def _scalar_function(inner: FlatCallable, aux: int) -> Callable[..., Any]:
+    def function(*leaves: torch.Tensor) -> Any:
+        results = inner.function(*leaves)
+        return (results[0], results[1:]) if aux else results[0]
+
+    return function
+
+
+def _grad(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    argnums, aux = tuple(attributes["argnums"]), attributes.get("aux", 0)
+    call = torch.func.grad(_scalar_function(inner, aux), argnums, has_aux=bool(aux))
+    return FlatCallable(lambda *leaves: _leaves(call(*leaves)), inner.inputs, len(argnums) + aux)
+
+
+def _grad_and_value(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    argnums, aux = tuple(attributes["argnums"]), attributes.get("aux", 0)
+    call = torch.func.grad_and_value(_scalar_function(inner, aux), argnums, has_aux=bool(aux))
+    return FlatCallable(lambda *leaves: _leaves(call(*leaves)), inner.inputs, len(argnums) + 1 + aux)
+
+
+def _vmap(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    call = torch.func.vmap(
+        inner.function,
+        in_dims=_dims(attributes["in_dims"]),
+        out_dims=_dims(attributes["out_dims"]),
+        randomness=attributes.get("randomness", "error"),
+        chunk_size=attributes.get("chunk_size"),
+    )
+    return FlatCallable(lambda *leaves: tuple(call(*leaves)), inner.inputs, inner.outputs)
+
+
+def _dims(given: Sequence[int | None]) -> tuple[int | None, ...]:
+    return tuple(given)
+
+
+def _jvp(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    aux = attributes.get("aux", 0)
+    function = _split_aux(inner, aux) if aux else inner.function
+
+    def call(*leaves: torch.Tensor) -> Leaves:
+        primals, tangents = leaves[: inner.inputs], leaves[inner.inputs :]
+        return _leaves(torch.func.jvp(function, primals, tangents, has_aux=bool(aux)))
+
+    return FlatCallable(call, 2 * inner.inputs, 2 * (inner.outputs - aux) + aux)
+
+
+def _vjp(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    aux = attributes.get("aux", 0)
+    outputs = inner.outputs - aux
+    function = _split_aux(inner, aux) if aux else inner.function
+
+    def call(*leaves: torch.Tensor) -> Leaves:
+        primals, cotangents = leaves[: inner.inputs], leaves[inner.inputs :]
+        results, pull_back, *rest = torch.func.vjp(function, *primals, has_aux=bool(aux))
+        return (*results, *_leaves(pull_back(tuple(cotangents))), *_leaves(rest))
+
+    return FlatCallable(call, inner.inputs + outputs, outputs + inner.inputs + aux)
+
+
+_TRANSFORMS: Mapping[str, Callable[[FlatCallable, Mapping[str, Any]], FlatCallable]] = {
+    "jacfwd": _jacfwd,
+    "jacrev": _jacrev,
+    "hessian": _hessian,
+    "grad": _grad,
+    "grad_and_value": _grad_and_value,
+    "vmap": _vmap,
+    "jvp": _jvp,
+    "vjp": _vjp,
+}
