@@ -1,0 +1,183 @@
+"""Requests and responses of an evaluation, in their binary form.
+
+Both are safetensors files. A request's metadata ``farfunc`` is
+``{"format": 1, "function": "sha256:…", "transforms": [{"transform": "jacrev", "argnums": [0]}], "seed": 7}``:
+the transforms in flat form, outermost first. Tensor ``"i"`` is argument leaf ``i`` of the
+outermost transform, ``"capture.i"`` a capture that the function file leaves open. A response has
+the result leaves as its tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import safetensors
+from .arrays import Array
+from .document import FORMAT_VERSION, METADATA_KEY, check_format
+from .errors import InvalidRequest
+from .strict_json import canonical_json, list_of, members_of, parse_json, shown
+from .transforms import FlatTransform
+
+__all__ = [
+    "BINARY_MEDIA_TYPE",
+    "MAX_SEED",
+    "EvaluateRequest",
+    "EvaluateResponse",
+    "check_reference",
+    "decode_request",
+    "decode_response",
+    "encode_request",
+    "encode_response",
+]
+
+BINARY_MEDIA_TYPE = safetensors.MEDIA_TYPE
+"""The media type of function files, requests and responses."""
+
+MAX_SEED = 2**63 - 1
+MAX_TRANSFORMS = 16
+
+_REFERENCE = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[1-9][0-9]{0,8})?")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateRequest:
+    """What to evaluate.
+
+    Attributes
+    ----------
+    function:
+        ``sha256:<hex>``, ``name`` (its latest version) or ``name@version``.
+    transforms:
+        The chain, outermost first; empty to evaluate the function itself.
+    arrays:
+        The argument leaves of the outermost transform.
+    captures:
+        Values of captures that the function file leaves open, by number.
+    seed:
+        Seeds the random operators; None draws one.
+    """
+
+    function: str
+    transforms: tuple[FlatTransform, ...]
+    arrays: tuple[Array, ...]
+    captures: Mapping[int, Array] = field(default_factory=dict)
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateResponse:
+    """The result leaves."""
+
+    arrays: tuple[Array, ...]
+
+
+def check_reference(reference: Any, where: str = "function") -> str:
+    """Return ``reference`` if it has the form of one.
+
+    >>> check_reference("arm@3")
+    'arm@3'
+    """
+    if not isinstance(reference, str) or not _REFERENCE.fullmatch(reference):
+        raise InvalidRequest(
+            f"{shown(reference)} does not name a function",
+            where=where,
+            remedy="give sha256:<64 hexadecimal digits>, a name, or name@version",
+        )
+    return reference
+
+
+def encode_request(request: EvaluateRequest) -> list[bytes | memoryview]:
+    """Return the request's bytes, as buffers to be written one after another."""
+    header: dict[str, Any] = {
+        "format": FORMAT_VERSION,
+        "function": request.function,
+        "transforms": [transform.to_json() for transform in request.transforms],
+    }
+    if request.seed is not None:
+        header["seed"] = request.seed
+    tensors = {str(i): array for i, array in enumerate(request.arrays)}
+    tensors.update({f"capture.{i}": array for i, array in request.captures.items()})
+    return safetensors.encode(tensors, {METADATA_KEY: canonical_json(header).decode()})
+
+
+def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
+    """Read a request.
+
+    Raises
+    ------
+    ProtocolError
+        For anything that is not one, with the path of the fault.
+    """
+    tensors, metadata = safetensors.decode(body)
+    if METADATA_KEY not in metadata:
+        raise InvalidRequest(
+            "the safetensors file holds no farfunc request",
+            where="metadata",
+            remedy=f'its metadata needs the key {METADATA_KEY!r}: {{"format": 1, "function": …, "transforms": […]}}',
+        )
+    header = members_of(
+        parse_json(metadata[METADATA_KEY], where="request"),
+        "request",
+        required=("format", "function", "transforms"),
+        optional=("seed",),
+    )
+    check_format(header["format"], "request")
+    items = list_of(header["transforms"], "request.transforms")
+    if len(items) > MAX_TRANSFORMS:
+        raise InvalidRequest(
+            f"{len(items)} transforms are given, {MAX_TRANSFORMS} are allowed", where="request.transforms"
+        )
+    captures = {}
+    for name in [name for name in tensors if name.startswith("capture.")]:
+        captures[_number(name.removeprefix("capture."), name)] = tensors.pop(name)
+    missing = [i for i in range(len(tensors)) if str(i) not in tensors]
+    if missing:
+        raise InvalidRequest(
+            f"the tensors are named {', '.join(map(repr, sorted(tensors)[:5]))}",
+            where=f"tensors[{missing[0]}]",
+            remedy='name the argument leaves "0", "1", … in order, and open captures "capture.0", …',
+        )
+    return EvaluateRequest(
+        function=check_reference(header["function"], "request.function"),
+        transforms=tuple(
+            FlatTransform.from_json(item, where=f"request.transforms[{i}]") for i, item in enumerate(items)
+        ),
+        arrays=tuple(tensors[str(i)] for i in range(len(tensors))),
+        captures=captures,
+        seed=_seed(header.get("seed")),
+    )
+
+
+def encode_response(response: EvaluateResponse) -> list[bytes | memoryview]:
+    """Return the response's bytes, as buffers to be written one after another."""
+    tensors = {str(i): array for i, array in enumerate(response.arrays)}
+    return safetensors.encode(tensors, {METADATA_KEY: canonical_json({"format": FORMAT_VERSION}).decode()})
+
+
+def decode_response(body: bytes | bytearray | memoryview) -> EvaluateResponse:
+    """Read a response."""
+    tensors, metadata = safetensors.decode(body)
+    header = members_of(
+        parse_json(metadata.get(METADATA_KEY, "{}"), where="response"), "response", required=("format",)
+    )
+    check_format(header["format"], "response")
+    if any(str(i) not in tensors for i in range(len(tensors))):
+        raise InvalidRequest("the response's tensors are not numbered from 0", where="tensors")
+    return EvaluateResponse(tuple(tensors[str(i)] for i in range(len(tensors))))
+
+
+def _number(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidRequest(f"{shown(text)} is not the number of a capture", where=f"tensors[{where!r}]")
+    return int(text)
+
+
+def _seed(given: Any) -> int | None:
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= MAX_SEED:
+        raise InvalidRequest(f"the seed {shown(given)} is not an integer of 0 to 2**63-1", where="request.seed")
+    return given
