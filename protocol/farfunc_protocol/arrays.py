@@ -99,6 +99,7 @@ class Array:
     ) -> Array:
         """Take little-endian bytes, of which the array is a view; unaligned ones are copied.
 
+        >>> from farfunc_protocol.dtypes import DTYPES
         >>> Array.from_buffer(bytes(range(4)), DTYPES["int16"], (2,)).data
         array([256, 770], dtype=int16)
         """
@@ -177,6 +178,7 @@ class Array:
 def read_shape(document: Any, dtype: DType, *, limits: Limits, where: str) -> tuple[int, ...]:
     """A shape out of a JSON document, of an array that this machine can address.
 
+    >>> from farfunc_protocol.dtypes import DTYPES
     >>> from farfunc_protocol.limits import DEFAULT_LIMITS
     >>> read_shape([2, 3], DTYPES["float64"], limits=DEFAULT_LIMITS, where="shape")
     (2, 3)
@@ -226,7 +228,7 @@ def _convert(array: Array, name: str, where: str | None) -> Array:
     """Another dtype, where no more than precision is lost."""
     source, target = look_up_dtype(array.dtype), look_up_dtype(name, where=where)
     order = ("bool", "integral", "floating", "complex")
-    if order.index(source.category) > order.index(target.category):
+    if array.data.size and order.index(source.category) > order.index(target.category):
         raise InvalidArray(
             f"{source} does not convert to {target} without loss",
             where=where,
