@@ -1,6 +1,6 @@
 """The examples of torch.func's reference page for jacfwd, with only the import changed.
 
-    FARFUNC_URL=http://127.0.0.1:8017 python examples/demo_reference.py
+FARFUNC_URL=http://127.0.0.1:8017 python examples/demo_reference.py
 """
 
 import statistics
@@ -13,12 +13,12 @@ import torch.func
 from farfunc import jacfwd, jacrev, vmap
 
 
-def milliseconds(call, repeats=15):
+def milliseconds(function, argument, repeats=15):
     """The median time of a call."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
-        call()
+        function(argument)
         times.append(time.perf_counter() - started)
     return 1e3 * statistics.median(times)
 
@@ -84,10 +84,15 @@ def main():
     batch = torch.randn(256, 16)
     for text, here, there, argument in (
         ("jacfwd(torch.sin), n = 5", torch.func.jacfwd(torch.sin), jacfwd(torch.sin), x),
-        ("vmap(jacrev(network)), 256 samples", torch.func.vmap(torch.func.jacrev(network)), vmap(jacrev(network)), batch),
+        (
+            "vmap(jacrev(network)), 256 samples",
+            torch.func.vmap(torch.func.jacrev(network)),
+            vmap(jacrev(network)),
+            batch,
+        ),
     ):
         assert torch.allclose(here(argument), there(argument), atol=1e-6)
-        local, remote = milliseconds(lambda: here(argument)), milliseconds(lambda: there(argument))
+        local, remote = milliseconds(here, argument), milliseconds(there, argument)
         print(f"  {text:<36} local {local:7.2f} ms   remote {remote:7.2f} ms   ratio {remote / local:.2f}")
     return 0
 
