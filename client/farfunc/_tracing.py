@@ -1,0 +1,259 @@
+"""Run a user's function once on tracers, and keep the graph that it writes.
+
+A *front end* knows one kind of arrays (torch's, NumPy's) and how a traced value of that kind
+behaves; a *trace* is one run of a function under a front end. Neither sees a transform:
+:mod:`farfunc._transforms` nests the bodies.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.builder import GraphBuilder, Value
+from farfunc_protocol.errors import TraceError
+from farfunc_protocol.graph import Function, TensorType
+from farfunc_protocol.pytree import flatten, unflatten
+
+__all__ = [
+    "FrontEnd",
+    "NeedsStatic",
+    "NeedsTorch",
+    "Trace",
+    "Traced",
+    "current_trace",
+    "front_end_for",
+    "is_type",
+    "numpy_front_end",
+    "running",
+    "torch_front_end",
+    "trace",
+]
+
+
+class FrontEnd(Protocol):
+    """What is known of one kind of arrays."""
+
+    name: str
+
+    def is_array(self, leaf: Any) -> bool:
+        """Whether the leaf is an array, concrete or traced; every other leaf is a static value."""
+        ...
+
+    def is_traced(self, leaf: Any) -> bool:
+        """Whether the leaf stands for a value of a running trace."""
+        ...
+
+    def type_of(self, leaf: Any) -> TensorType: ...
+
+    def to_array(self, leaf: Any) -> Array:
+        """A concrete leaf, for the wire."""
+        ...
+
+    def from_array(self, array: Array, like: Any) -> Any:
+        """Back again, in kind and device of ``like``, one of the call's arguments (None: the front end's own kind)."""
+        ...
+
+    def start(self) -> AbstractContextManager[Trace]:
+        """Begin a trace in this thread."""
+        ...
+
+
+class Trace(Protocol):
+    """One run of a function on tracers."""
+
+    front_end: FrontEnd
+    builder: GraphBuilder
+    """The innermost."""
+
+    def nested(self) -> AbstractContextManager[GraphBuilder]:
+        """A body: what is traced inside goes to a builder of its own."""
+        ...
+
+    def lift(self, value: Value) -> Any:
+        """What the user's function handles in place of the value."""
+        ...
+
+    def lower(self, leaf: Any) -> Value:
+        """Back again; a concrete array becomes a constant."""
+        ...
+
+    # Optional, read with a default where a front end has no such notion:
+    #   grad_enabled: bool          false inside torch.no_grad()
+    #   source() -> str | None      the user's own line that runs now
+    #   substituted(leaves, values) -> ContextManager    concrete arrays that stand for values meanwhile
+
+
+class NeedsTorch(Exception):
+    """Internal: the NumPy front end met torch; the function is traced again by the torch front end."""
+
+
+class NeedsStatic(Exception):
+    """Internal: the value of a Python number among the arguments is needed; it is traced again as a static value.
+
+    Attributes
+    ----------
+    leaf:
+        The tracer that stands for the number.
+    position:
+        The number's place among the function's argument leaves, once :func:`trace` has found it.
+    """
+
+    def __init__(self, leaf: Any) -> None:
+        super().__init__("the value of a Python number is needed")
+        self.leaf = leaf
+        self.position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What a trace gives.
+
+    Attributes
+    ----------
+    function:
+        The graph with its constants.
+    out:
+        The result as a spec tree: the user's own containers, array leaves as ``TensorType``.
+    """
+
+    function: Function
+    out: Any
+
+
+def is_type(leaf: Any) -> bool:
+    """Whether a leaf of a spec tree stands for an array."""
+    return isinstance(leaf, TensorType)
+
+
+class _Running(threading.local):
+    def __init__(self) -> None:
+        self.traces: list[Trace] = []
+
+
+_running = _Running()
+
+
+def current_trace() -> Trace | None:
+    """The trace that runs in this thread, None outside of one."""
+    return _running.traces[-1] if _running.traces else None
+
+
+@contextmanager
+def running(trace: Trace) -> Iterator[None]:
+    """Make a trace the current one of this thread."""
+    _running.traces.append(trace)
+    try:
+        yield
+    finally:
+        _running.traces.pop()
+
+
+def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], front_end: FrontEnd) -> Traced:
+    """Write down what ``func`` does with arguments of these types.
+
+    Parameters
+    ----------
+    func:
+        The user's function, or a transformed one.
+    args, kwargs:
+        Spec trees: ``TensorType`` where an array comes, the value itself for every other leaf.
+    front_end:
+        The kind of arrays that ``func`` is given.
+
+    Raises
+    ------
+    TraceError
+        With the user's own line, where the function cannot be written down.
+    NeedsTorch, NeedsStatic
+        To be caught by the caller, who traces again.
+    """
+    types, in_tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
+    with front_end.start() as run, running(run):
+        inputs = [run.builder.input(type) for type in types]
+        leaves = [run.lift(value) for value in inputs]
+        inner_args, inner_kwargs = unflatten(in_tree, leaves)
+        try:
+            result = func(*inner_args, **inner_kwargs)
+        except NeedsStatic as error:
+            error.position = _position(error.leaf, leaves)
+            raise
+        outputs, out_tree = flatten(result, is_array=front_end.is_array)
+        values = [run.lower(leaf) for leaf in outputs]
+        finished = run.builder.finish(values)
+    constants = tuple(captured for captured in finished.captured if isinstance(captured, Array))
+    if len(constants) != len(finished.captured):
+        raise TraceError(
+            "the function uses a traced value of another trace",
+            remedy="pass the value as an argument instead of keeping it in a variable that outlives its function",
+        )
+    function = Function(finished.graph, constants, in_tree, out_tree, finished.sources)
+    return Traced(function, unflatten(out_tree, [value.type for value in values]))
+
+
+def _position(leaf: Any, leaves: Sequence[Any]) -> int | None:
+    return next((position for position, candidate in enumerate(leaves) if candidate is leaf), None)
+
+
+_front_ends: dict[str, FrontEnd] = {}
+
+
+def torch_front_end() -> FrontEnd:
+    """The torch front end; imports torch if nobody has yet."""
+    if "torch" not in _front_ends:
+        from ._torch import FRONT_END
+
+        _front_ends["torch"] = FRONT_END
+    return _front_ends["torch"]
+
+
+def numpy_front_end() -> FrontEnd:
+    """The front end that needs no torch."""
+    if "numpy" not in _front_ends:
+        from ._numpy import FRONT_END
+
+        _front_ends["numpy"] = FRONT_END
+    return _front_ends["numpy"]
+
+
+def front_end_for(func: Callable[..., Any], leaves: Sequence[Any]) -> FrontEnd:
+    """Choose the front end of a call.
+
+    torch's, if an argument leaf is a tensor, or the function belongs to torch (``torch.sin``, an
+    ``nn.Module``) or closes over something that does; NumPy's otherwise. Where a torch function
+    is found only as the trace runs, :class:`NeedsTorch` corrects the choice.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "Tensor"):  # not imported, or being imported right now
+        return numpy_front_end()
+    tensor = torch.Tensor
+    if any(isinstance(leaf, tensor) for leaf in leaves) or _belongs_to_torch(func, torch, 3):
+        return torch_front_end()
+    return numpy_front_end()
+
+
+def _belongs_to_torch(thing: Any, torch: Any, depth: int) -> bool:
+    if isinstance(thing, torch.Tensor | torch.nn.Module):
+        return True
+    if not callable(thing) or depth == 0:
+        return False
+    if (getattr(thing, "__module__", None) or "").partition(".")[0] == "torch" or _is_torch_builtin(thing):
+        return True
+    inside = [getattr(thing, "__self__", None), getattr(thing, "func", None), *getattr(thing, "args", ())]
+    for cell in getattr(thing, "__closure__", None) or ():
+        try:
+            inside.append(cell.cell_contents)
+        except ValueError:  # a variable that is assigned later
+            continue
+    return any(_belongs_to_torch(item, torch, depth - 1) for item in inside if item is not None)
+
+
+def _is_torch_builtin(thing: Any) -> bool:
+    # torch.sin and Tensor.sin are C functions without a module of their own.
+    owner = getattr(thing, "__self__", None) or getattr(thing, "__objclass__", None)
+    return (getattr(owner, "__module__", None) or getattr(type(owner), "__module__", None) or "").startswith("torch")
