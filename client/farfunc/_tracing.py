@@ -16,14 +16,16 @@ from typing import Any, Protocol
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
-from farfunc_protocol.errors import TraceError
+from farfunc_protocol.errors import DataDependentError, TraceError
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.pytree import flatten, unflatten
 
+from ._numpy._signals import NeedsStatic, NeedsTorch
+
 __all__ = [
     "FrontEnd",
-    "NeedsStatic",
     "NeedsTorch",
+    "StaticLeaves",
     "Trace",
     "Traced",
     "current_trace",
@@ -89,25 +91,21 @@ class Trace(Protocol):
     #   substituted(leaves, values) -> ContextManager    concrete arrays that stand for values meanwhile
 
 
-class NeedsTorch(Exception):
-    """Internal: the NumPy front end met torch; the function is traced again by the torch front end."""
-
-
-class NeedsStatic(Exception):
-    """Internal: the value of a Python number among the arguments is needed; it is traced again as a static value.
+class StaticLeaves(Exception):
+    """Internal: these argument leaves are Python numbers whose values the function needs; trace again with them static.
 
     Attributes
     ----------
-    leaf:
-        The tracer that stands for the number.
-    position:
-        The number's place among the function's argument leaves, once :func:`trace` has found it.
+    positions:
+        Among the argument leaves of the function that was traced.
+    error:
+        What to raise where they cannot be static, because they are differentiated or batched.
     """
 
-    def __init__(self, leaf: Any) -> None:
-        super().__init__("the value of a Python number is needed")
-        self.leaf = leaf
-        self.position: int | None = None
+    def __init__(self, positions: frozenset[int], error: DataDependentError) -> None:
+        super().__init__(str(error))
+        self.positions = positions
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +168,7 @@ def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
     ------
     TraceError
         With the user's own line, where the function cannot be written down.
-    NeedsTorch, NeedsStatic
+    NeedsTorch, StaticLeaves
         To be caught by the caller, who traces again.
     """
     types, in_tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
@@ -180,9 +178,11 @@ def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
         inner_args, inner_kwargs = unflatten(in_tree, leaves)
         try:
             result = func(*inner_args, **inner_kwargs)
-        except NeedsStatic as error:
-            error.position = _position(error.leaf, leaves)
-            raise
+        except NeedsStatic as needs:
+            positions = {id(value): position for position, value in enumerate(inputs)}
+            if any(id(value) not in positions for value in needs.values):  # arguments of a nested function
+                raise needs.error from None
+            raise StaticLeaves(frozenset(positions[id(value)] for value in needs.values), needs.error) from None
         outputs, out_tree = flatten(result, is_array=front_end.is_array)
         values = [run.lower(leaf) for leaf in outputs]
         finished = run.builder.finish(values)
@@ -196,28 +196,24 @@ def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
     return Traced(function, unflatten(out_tree, [value.type for value in values]))
 
 
-def _position(leaf: Any, leaves: Sequence[Any]) -> int | None:
-    return next((position for position, candidate in enumerate(leaves) if candidate is leaf), None)
-
-
 _front_ends: dict[str, FrontEnd] = {}
 
 
 def torch_front_end() -> FrontEnd:
     """The torch front end; imports torch if nobody has yet."""
     if "torch" not in _front_ends:
-        from ._torch import FRONT_END
+        from ._torch import TorchFrontEnd
 
-        _front_ends["torch"] = FRONT_END
+        _front_ends["torch"] = TorchFrontEnd()
     return _front_ends["torch"]
 
 
 def numpy_front_end() -> FrontEnd:
     """The front end that needs no torch."""
     if "numpy" not in _front_ends:
-        from ._numpy import FRONT_END
+        from ._numpy import NumpyFrontEnd
 
-        _front_ends["numpy"] = FRONT_END
+        _front_ends["numpy"] = NumpyFrontEnd()
     return _front_ends["numpy"]
 
 
