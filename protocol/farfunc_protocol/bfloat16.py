@@ -52,4 +52,5 @@ def bfloat16_to_float32(bits: np.ndarray) -> np.ndarray:
     >>> bfloat16_to_float32(np.array([0x3F80, 0xC000], "<u2")).tolist()
     [1.0, -2.0]
     """
-    return (np.asarray(bits, order="C").astype("<u4") << 16).view("<f4")
+    wide = np.asarray(bits, order="C").astype("<u4") << 16
+    return np.asarray(wide, "<u4").view("<f4")  # NumPy made a scalar of a 0-d array

@@ -240,8 +240,8 @@ def broadcast_prefix(
     """Give each leaf of ``spec`` the leaf of ``prefix`` that stands at its place or above it.
 
     So vmap's ``in_dims=(0, None)`` is spread over its arguments
-    (``torch.utils._pytree._broadcast_to_and_flatten``). What the prefix says at a static value
-    is not among the answers. Raises :class:`TransformValueError` where the prefix goes deeper
+    (``torch.utils._pytree._broadcast_to_and_flatten``). The entries of dicts are matched by key,
+    whatever their order. What the prefix says at a static value is not among the answers. Raises :class:`TransformValueError` where the prefix goes deeper
     than ``spec``, or has another structure.
 
     >>> _, spec = flatten(((1, 2), {"x": 3, "y": 4}))
@@ -263,7 +263,7 @@ def _broadcast(
     if len(branch.children) != len(spec.children) or not _same_container(branch, spec):
         _refuse_prefix(prefix, spec, where)
     children: Sequence[Any] = branch.children
-    if spec.is_mapping:  # whatever the order of the keys, and whichever class of dict, as in torch
+    if spec.is_mapping:  # whichever class of dict, as in torch
         by_key = dict(zip(branch.keys or (), branch.children, strict=True))
         if set(by_key) != set(spec.keys or ()):
             _refuse_prefix(prefix, spec, where)

@@ -5,14 +5,15 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from farfunc_protocol.arrays import Array, read_shape
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farfunc_protocol.arrays import Array, _convert, read_shape
 from farfunc_protocol.bfloat16 import bfloat16_to_float32, float_to_bfloat16
 from farfunc_protocol.dtypes import DTYPES
 from farfunc_protocol.errors import InvalidArray, LimitExceeded
 from farfunc_protocol.limits import DEFAULT_LIMITS
 from farfunc_protocol.tensor_type import TensorType
-from hypothesis import given
-from hypothesis import strategies as st
 from support.arrays_strategy import arrays
 
 
@@ -153,6 +154,13 @@ class TestConversion:
         with pytest.raises(InvalidArray) as caught:
             Array.from_numpy(value, dtype=name, where="x")
         assert caught.value.remedy
+
+    @given(arrays((DTYPES["bfloat16"],)))
+    def test_from_bfloat16_to_float32_and_back(self, array):
+        wide = Array.from_buffer(bfloat16_to_float32(array.data).tobytes(), DTYPES["float32"], array.shape)
+        assert _convert(array, "float32", None) == wide
+        with pytest.raises(InvalidArray, match="without loss"):
+            _convert(Array.from_numpy([1.0], dtype="bfloat16"), "int16", None)
 
     def test_an_unknown_dtype_is_refused(self):
         with pytest.raises(InvalidArray, match="'float8' is not a dtype"):

@@ -5,13 +5,14 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from farfunc_protocol import safetensors
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import DTYPES
 from farfunc_protocol.errors import InvalidArray, LimitExceeded, ProtocolError
 from farfunc_protocol.limits import Limits
-from hypothesis import given
-from hypothesis import strategies as st
 from support.arrays_strategy import arrays
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)

@@ -3,9 +3,10 @@
 import math
 
 import numpy as np
+from hypothesis import strategies as st
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import DTYPES, DType
-from hypothesis import strategies as st
 
 SHAPES = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 
