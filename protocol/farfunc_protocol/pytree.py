@@ -241,8 +241,10 @@ def broadcast_prefix(
 
     So vmap's ``in_dims=(0, None)`` is spread over its arguments
     (``torch.utils._pytree._broadcast_to_and_flatten``). The entries of dicts are matched by key,
-    whatever their order. What the prefix says at a static value is not among the answers. Raises :class:`TransformValueError` where the prefix goes deeper
-    than ``spec``, or has another structure.
+    whatever their order. What the prefix says at a static value is not among the answers.
+
+    Raises :class:`TransformValueError` where the prefix goes deeper than ``spec``, or has
+    another structure.
 
     >>> _, spec = flatten(((1, 2), {"x": 3, "y": 4}))
     >>> broadcast_prefix((0, {"x": None, "y": 1}), spec)
