@@ -1,0 +1,124 @@
+"""One row of the op table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..errors import UnsupportedOperator
+from ..graph import TensorType
+from ..schema import Schema, parse_schema
+from . import costs
+from .call import MAX_RANK, Call, Symbol, TypedOperand, without_symbols
+
+__all__ = ["MAX_OUTPUTS", "CostRule", "Op", "ShapeRule", "rows"]
+
+ShapeRule = Callable[[Call], TensorType | tuple[TensorType, ...]]
+"""From typed operands to the types of the results, without torch; raises InvalidGraph."""
+
+CostRule = Callable[[Call, tuple[TensorType, ...]], float]
+"""From typed operands and results to a number of scalar operations."""
+
+MAX_OUTPUTS = 65_536
+"""One operation never defines more variables: ``unbind`` of a long axis is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """An operator: everything that farfunc knows about it.
+
+    Attributes
+    ----------
+    schema:
+        ATen's own signature.
+    doc:
+        What it computes, in one line.
+    shape_rule:
+        Infers the types of the results. None: only a server, which has torch, can.
+    cost_rule:
+        Estimates scalar operations.
+    random:
+        Whether it draws random numbers.
+
+    >>> from farfunc_protocol.ops import OPS
+    >>> print(*OPS["matmul"].infer((TensorType("float64", (2, 3)), TensorType("float64", (3,))), {}))
+    float64[2]
+    """
+
+    schema: Schema
+    doc: str
+    shape_rule: ShapeRule | None
+    cost_rule: CostRule = costs.elementwise
+    random: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in a graph: ``sin``, ``add.Tensor``."""
+        return self.schema.wire_name
+
+    def infer(
+        self, inputs: tuple[TypedOperand, ...], attributes: Mapping[str, object], *, where: str | None = None
+    ) -> tuple[TensorType, ...]:
+        """Infer the types of the results.
+
+        Parameters
+        ----------
+        inputs:
+            One operand for each tensor argument of the schema.
+        attributes:
+            Those that differ from their default.
+        where:
+            The path of the equation, for messages.
+
+        Raises
+        ------
+        InvalidGraph
+            The operands do not fit the operator.
+        UnknownDimension
+            (An InvalidGraph.) The answer depends on a symbolic dimension: ask again once bound.
+        UnsupportedOperator
+            The operator has no rule; a server infers the types with torch.
+        """
+        if self.shape_rule is None:
+            raise UnsupportedOperator(
+                f"{self.name} has no shape rule outside the server",
+                where=where,
+                remedy="trace the function with torch installed",
+            )
+        call = Call(self.schema, inputs, attributes, where)
+        results = self.shape_rule(call)
+        if isinstance(results, TensorType):
+            results = (results,)
+        call.require(len(results) <= MAX_OUTPUTS, f"it would return {len(results)} tensors, more than {MAX_OUTPUTS}")
+        return tuple(_checked(call, result) for result in results)
+
+    def cost(
+        self, inputs: tuple[TypedOperand, ...], outputs: tuple[TensorType, ...], attributes: Mapping[str, object]
+    ) -> float:
+        """Estimate the scalar operations of one application.
+
+        >>> from farfunc_protocol.ops import OPS
+        >>> square = TensorType("float64", (10, 10))
+        >>> OPS["mm"].cost((square, square), (square,), {})
+        2000.0
+        """
+        return float(self.cost_rule(Call(self.schema, inputs, attributes), outputs))
+
+
+def _checked(call: Call, result: TensorType) -> TensorType:
+    if len(result.shape) > MAX_RANK:
+        call.refuse(f"the result would have {len(result.shape)} axes, more than {MAX_RANK}")
+    lengths = [length for length in result.shape if not isinstance(length, Symbol)]
+    if math.prod(lengths) >= 2**63:
+        call.refuse("the result would have more than 2**63 elements")
+    if len(lengths) == len(result.shape):
+        return result
+    return TensorType(result.dtype, without_symbols(result.shape))
+
+
+def rows(
+    rule: ShapeRule | None, doc: str, *schemas: str, cost: CostRule = costs.elementwise, random: bool = False
+) -> tuple[Op, ...]:
+    """Declare operators that differ in their signatures only: ``add.Tensor`` and ``add.Scalar``."""
+    return tuple(Op(parse_schema(schema), doc, rule, cost, random) for schema in schemas)
