@@ -9,7 +9,8 @@ The tree::
     │   └── MutationError              (RuntimeError) a write that cannot be made functional
     ├── TransformError                 (RuntimeError) arguments that torch.func would refuse, too
     │   ├── TransformValueError        (ValueError)
-    │   └── TransformTypeError         (TypeError)
+    │   ├── TransformTypeError         (TypeError)
+    │   └── TransformIndexError        (IndexError)
     ├── ProtocolError                  (ValueError) bytes or documents that break a rule
     │   ├── InvalidArray
     │   ├── InvalidGraph               carries the number of the rule that was broken
@@ -55,6 +56,7 @@ __all__ = [
     "TimeLimitExceeded",
     "TraceError",
     "TransformError",
+    "TransformIndexError",
     "TransformTypeError",
     "TransformValueError",
     "Unauthorized",
@@ -180,6 +182,12 @@ class TransformTypeError(TransformError, TypeError):
     """A transform was given what torch.func refuses with ``TypeError``."""
 
     code = "transform_type"
+
+
+class TransformIndexError(TransformError, IndexError):
+    """A transform was given what torch.func refuses with ``IndexError``."""
+
+    code = "transform_index"
 
 
 class ProtocolError(FarfuncError, ValueError):
