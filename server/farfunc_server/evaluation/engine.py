@@ -23,12 +23,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import InvalidRequest
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.strict_json import canonical_json
 from farfunc_protocol.transforms import FlatTransform
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .failures import as_farfunc_error
 from .inference import Budget, Inference, infer

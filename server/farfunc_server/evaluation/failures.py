@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import torch
+
 from farfunc_protocol.errors import EvaluationError, FarfuncError, ForwardModeUnsupported, LimitExceeded
 
 from .lowering import EquationFailed

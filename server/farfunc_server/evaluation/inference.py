@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from farfunc_protocol.errors import FarfuncError, LimitExceeded
-from farfunc_protocol.graph import TensorType
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from farfunc_protocol.errors import FarfuncError, LimitExceeded
+from farfunc_protocol.graph import TensorType
 
 from .lowering import EquationFailed
 from .tensors import TORCH_DTYPES, type_of

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from farfunc_protocol.errors import FarfuncError, InvalidRequest, UnsupportedOperator
 from farfunc_protocol.graph import Equation, Graph, Operand, TensorType, Var, operand_vars
 from farfunc_protocol.ops import OPS
@@ -242,12 +243,12 @@ def _higher_order(equation: Equation, body: Graph, device: torch.device) -> Run:
 def _operator(equation: Equation, device: torch.device) -> tuple[Run, bool]:
     schema = OPS[equation.op].schema
     operator = torch_operator(schema)
-    positional, keywords, slots = _arguments(schema, equation, device)
+    positional, keywords, slots, named = _arguments(schema, equation, device)
     is_list = len(schema.returns) != 1 or schema.returns[0].is_list
-    if any(_is_symbolic(value) for value in (*positional, *keywords.values())):
-        return _symbolic_run(operator, positional, keywords, slots), is_list
-    if positional_vars := _leading_vars(slots):
-        return _plain_run(operator, positional_vars, tuple(positional[len(positional_vars) :]), keywords), is_list
+    if named or any(_is_symbolic(value) for value in (*positional, *keywords.values())):
+        return _general_run(operator, positional, keywords, slots, named), is_list
+    if leading := _leading_vars(slots):
+        return _plain_run(operator, leading, tuple(positional[len(leading) :]), keywords), is_list
 
     def run(environment: Environment, _: Dimensions) -> Any:
         arguments = positional.copy()
@@ -260,21 +261,22 @@ def _operator(equation: Equation, device: torch.device) -> tuple[Run, bool]:
 
 def _arguments(
     schema: Schema, equation: Equation, device: torch.device
-) -> tuple[list[Any], dict[str, Any], list[tuple[int, Operand]]]:
-    """The arguments of an operator: those that are known, and the positions that operands take."""
+) -> tuple[list[Any], dict[str, Any], list[tuple[int, Operand]], dict[str, Operand]]:
+    """The arguments of an operator: those that are known, and the positions and keywords that operands take."""
     given = schema.normalise(equation.attributes)
     operands = dict(zip((argument.name for argument in schema.tensor_arguments), equation.inputs, strict=True))
     positional: list[Any] = []
     keywords: dict[str, Any] = {}
     slots: list[tuple[int, Operand]] = []
+    named: dict[str, Operand] = {}
     last = 0  # positional arguments after the last one that is not its default are left out
     for argument in schema.arguments:
         value, is_given = _value(argument, given, device)
         operand = operands.get(argument.name)
-        if argument.is_tensor and argument.keyword_only and operand is not None:
-            raise UnsupportedOperator(f"{schema.wire_name} takes a tensor by keyword, which farfunc does not lower")
         if argument.keyword_only:
-            if is_given:
+            if operand is not None:
+                named[argument.name] = operand
+            elif is_given:
                 keywords[argument.name] = value
             continue
         if argument.is_tensor and operand is not None:
@@ -283,7 +285,7 @@ def _arguments(
         positional.append(value)
         if is_given:
             last = len(positional)
-    return positional[:last], keywords, slots
+    return positional[:last], keywords, slots, named
 
 
 def _value(argument: Argument, given: Mapping[str, Any], device: torch.device) -> tuple[Any, bool]:
@@ -322,14 +324,22 @@ def _plain_run(operator: Any, operands: tuple[Var, ...], rest: tuple[Any, ...], 
     return lambda environment, _: operator(*[environment[var] for var in operands], *rest, **keywords)
 
 
-def _symbolic_run(
-    operator: Any, positional: list[Any], keywords: Mapping[str, Any], slots: Sequence[tuple[int, Operand]]
+def _general_run(
+    operator: Any,
+    positional: list[Any],
+    keywords: Mapping[str, Any],
+    slots: Sequence[tuple[int, Operand]],
+    named: Mapping[str, Operand],
 ) -> Run:
+    """For symbolic dimensions, and tensors that are given by keyword."""
+
     def run(environment: Environment, dimensions: Dimensions) -> Any:
         arguments = [_resolved(value, dimensions) for value in positional]
         for position, operand in slots:
             arguments[position] = _fetch(environment, operand)
-        return operator(*arguments, **{name: _resolved(value, dimensions) for name, value in keywords.items()})
+        options = {name: _resolved(value, dimensions) for name, value in keywords.items()}
+        options.update((name, _fetch(environment, operand)) for name, operand in named.items())
+        return operator(*arguments, **options)
 
     return run
 

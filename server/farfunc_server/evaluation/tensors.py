@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import torch
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import DTYPES
 from farfunc_protocol.graph import TensorType

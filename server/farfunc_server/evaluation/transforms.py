@@ -6,13 +6,16 @@ it. The flat forms are those of the table in ``docs/architecture.md``: leaves in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from farfunc_protocol.errors import InvalidRequest
-from farfunc_protocol.transforms import FlatTransform
+from farfunc_protocol.strict_json import shown
+from farfunc_protocol.transforms import RANDOMNESS, FlatTransform
+from farfunc_protocol.transforms.flat import ATTRIBUTES
 
 __all__ = ["FlatCallable", "transformed"]
 
@@ -29,12 +32,54 @@ class FlatCallable:
 
 
 def transformed(flat: FlatTransform, inner: FlatCallable) -> FlatCallable:
-    """Apply one flat transform."""
-    if flat.name not in _TRANSFORMS:
-        raise InvalidRequest(
-            f"there is no transform {flat.name!r}", remedy=f"the transforms are {', '.join(sorted(_TRANSFORMS))}"
-        )
+    """Apply one flat transform.
+
+    Raises
+    ------
+    InvalidRequest
+        For attributes that are not of the flat form. What they mean is left to torch.func, so
+        that a wrong axis is refused in its words.
+    """
+    _check_form(flat, inner)
     return _TRANSFORMS[flat.name](inner, flat.attributes)
+
+
+def _check_form(flat: FlatTransform, inner: FlatCallable) -> None:
+    required, optional = ATTRIBUTES[flat.name]
+    for name in required:
+        if name not in flat.attributes:
+            raise InvalidRequest(f"{flat.name} needs {name}", where=f"{flat.name}.{name}")
+    for name, value in flat.attributes.items():
+        if name not in required and name not in optional:
+            raise InvalidRequest(f"{flat.name} takes no {name}", where=f"{flat.name}.{name}")
+        is_right, meaning = _FORMS[name](value, inner)
+        if not is_right:
+            raise InvalidRequest(f"{name} is {meaning}, not {shown(value)}", where=f"{flat.name}.{name}")
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int
+
+
+def _are_positions(value: Any, inner: FlatCallable) -> tuple[bool, str]:
+    is_right = isinstance(value, tuple) and bool(value) and all(_is_int(n) and 0 <= n < inner.inputs for n in value)
+    return is_right, f"a list of positions from 0 to {inner.inputs - 1}"
+
+
+def _are_axes(value: Any, count: int) -> tuple[bool, str]:
+    is_right = isinstance(value, tuple) and len(value) == count and all(n is None or _is_int(n) for n in value)
+    return is_right, f"a list of {count} axes, each an integer or null"
+
+
+_FORMS: Mapping[str, Callable[[Any, FlatCallable], tuple[bool, str]]] = {
+    "argnums": _are_positions,
+    "aux": lambda value, inner: (_is_int(value) and 0 <= value < inner.outputs, f"a count below {inner.outputs}"),
+    "in_dims": lambda value, inner: _are_axes(value, inner.inputs),
+    "out_dims": lambda value, inner: _are_axes(value, inner.outputs),
+    "randomness": lambda value, _: (value in RANDOMNESS, f"one of {', '.join(RANDOMNESS)}"),
+    "chunk_size": lambda value, _: (value is None or _is_int(value), "an integer or null"),
+}
+"""For each attribute: whether a value has its form, and the form in words."""
 
 
 def _split_aux(inner: FlatCallable, aux: int) -> Callable[..., tuple[Leaves, Leaves]]:
@@ -55,7 +100,7 @@ def _leaves(tree: Any) -> Leaves:
 
 
 def _jacobian(transform: Callable[..., Any], inner: FlatCallable, attributes: Mapping[str, Any], **given: Any) -> Any:
-    argnums, aux = tuple(attributes["argnums"]), attributes.get("aux", 0)
+    argnums, aux = attributes["argnums"], attributes.get("aux", 0)
     if aux:
         call = transform(_split_aux(inner, aux), argnums, has_aux=True, **given)
     else:
@@ -73,7 +118,7 @@ def _jacrev(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
 
 
 def _hessian(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
-    argnums = tuple(attributes["argnums"])
+    argnums = attributes["argnums"]
     call = torch.func.hessian(inner.function, argnums)
     return FlatCallable(lambda *leaves: _leaves(call(*leaves)), inner.inputs, inner.outputs * len(argnums) ** 2)
 
@@ -87,13 +132,13 @@ def _scalar_function(inner: FlatCallable, aux: int) -> Callable[..., Any]:
 
 
 def _grad(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
-    argnums, aux = tuple(attributes["argnums"]), attributes.get("aux", 0)
+    argnums, aux = attributes["argnums"], attributes.get("aux", 0)
     call = torch.func.grad(_scalar_function(inner, aux), argnums, has_aux=bool(aux))
     return FlatCallable(lambda *leaves: _leaves(call(*leaves)), inner.inputs, len(argnums) + aux)
 
 
 def _grad_and_value(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
-    argnums, aux = tuple(attributes["argnums"]), attributes.get("aux", 0)
+    argnums, aux = attributes["argnums"], attributes.get("aux", 0)
     call = torch.func.grad_and_value(_scalar_function(inner, aux), argnums, has_aux=bool(aux))
     return FlatCallable(lambda *leaves: _leaves(call(*leaves)), inner.inputs, len(argnums) + 1 + aux)
 
@@ -101,16 +146,12 @@ def _grad_and_value(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatC
 def _vmap(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
     call = torch.func.vmap(
         inner.function,
-        in_dims=_dims(attributes["in_dims"]),
-        out_dims=_dims(attributes["out_dims"]),
+        in_dims=attributes["in_dims"],
+        out_dims=attributes["out_dims"],
         randomness=attributes.get("randomness", "error"),
         chunk_size=attributes.get("chunk_size"),
     )
     return FlatCallable(lambda *leaves: tuple(call(*leaves)), inner.inputs, inner.outputs)
-
-
-def _dims(given: Sequence[int | None]) -> tuple[int | None, ...]:
-    return tuple(given)
 
 
 def _jvp(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:

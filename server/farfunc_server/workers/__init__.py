@@ -1,0 +1,1 @@
+"""Worker processes: the only ones that touch torch, and the ones that may be killed."""

@@ -1,0 +1,161 @@
+"""What a worker does with each message."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.document import function_from_bytes
+from farfunc_protocol.errors import FarfuncError, ServerError
+from farfunc_protocol.graph import Equation, Function, Graph, TensorType
+from farfunc_protocol.messages import EvaluateResponse, decode_request, encode_response
+from farfunc_protocol.pytree import flatten
+from farfunc_protocol.transforms import FlatTransform
+from farfunc_protocol.validate import validate_function
+
+from ..evaluation.engine import Engine, default_memory_bytes
+from ..evaluation.inference import Budget
+from .frames import Buffer
+from .messages import (
+    Configure,
+    Configured,
+    Evaluate,
+    Infer,
+    Inferred,
+    Load,
+    Loaded,
+    Message,
+    Problem,
+    Result,
+    UnknownFunction,
+)
+
+__all__ = ["Handler"]
+
+_log = logging.getLogger("farfunc.worker")
+
+_KEPT_FUNCTIONS = 256
+_KEPT_BYTES = 1 << 30
+
+Answer = tuple[Message, Sequence[Buffer]]
+
+
+class Handler:
+    """The state of a worker: its engine, and the functions that it has been given.
+
+    Attributes
+    ----------
+    is_sound:
+        Whether the process can go on: torch.func's stack of levels is empty between requests.
+    """
+
+    def __init__(self) -> None:
+        self.is_sound = True
+        self.torch_version = torch.__version__
+        self._engine = Engine("cpu")
+        self._functions: OrderedDict[str, tuple[Function, int]] = OrderedDict()
+        _warm_up(self._engine)
+
+    def answer(self, message: Message, payload: memoryview) -> Answer:
+        """Do what the message says; whatever goes wrong is part of the answer."""
+        try:
+            return self._answer(message, payload)
+        except FarfuncError as error:
+            return Problem(error.to_problem()), ()
+        except Exception:  # noqa: BLE001 - a bug of ours must not end the process
+            _log.exception("the worker failed at %s", type(message).__name__)
+            detail = "the worker met an error of its own"
+            return Problem(ServerError(detail, remedy="report it with the request id").to_problem()), ()
+        finally:
+            # An exception at the wrong moment could leave a level of torch.func behind, and the
+            # next derivative would be wrong. Then this process has answered for the last time.
+            self.is_sound = torch._C._functorch.peek_interpreter_stack() is None
+
+    def _answer(self, message: Message, payload: memoryview) -> Answer:
+        match message:
+            case Evaluate():
+                return self._evaluate(message, payload)
+            case Infer():
+                return self._infer(message)
+            case Load():
+                self._load(message.function, payload)
+                return Loaded(), ()
+            case Configure():
+                return self._configure(message), ()
+            case _:
+                raise ServerError(f"a worker does not answer {type(message).__name__}")
+
+    def _configure(self, message: Configure) -> Configured:
+        # All workers of the CPU are one device to torch.
+        device = torch.device("cpu" if message.device.startswith("cpu") else message.device)
+        if message.threads is not None:
+            torch.set_num_threads(message.threads)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        budget = Budget(message.memory_bytes or default_memory_bytes(device), message.operations)
+        self._engine = Engine(str(device), budget)
+        if device.type == "cuda":
+            _warm_up(self._engine)
+            description = torch.cuda.get_device_name(device)
+        else:
+            _limit_data(budget.memory_bytes)
+            description = f"CPU, {torch.get_num_threads()} threads"
+        return Configured(description, budget.memory_bytes)
+
+    def _load(self, identity: str, file: memoryview) -> None:
+        function = function_from_bytes(file)
+        validate_function(function)
+        self._functions[identity] = (function, file.nbytes)
+        while len(self._functions) > _KEPT_FUNCTIONS or (
+            len(self._functions) > 1 and sum(size for _, size in self._functions.values()) > _KEPT_BYTES
+        ):
+            self._functions.popitem(last=False)
+
+    def _evaluate(self, message: Evaluate, payload: memoryview) -> Answer:
+        if message.function not in self._functions:
+            return UnknownFunction(), ()
+        started = time.perf_counter()
+        self._functions.move_to_end(message.function)
+        function, _ = self._functions[message.function]
+        request = decode_request(payload)
+        arrays = self._engine.evaluate(function, request.transforms, request.arrays, request.seed, request.captures)
+        return Result(time.perf_counter() - started), encode_response(EvaluateResponse(arrays))
+
+    def _infer(self, message: Infer) -> Answer:
+        if message.function not in self._functions:
+            return UnknownFunction(), ()
+        function, _ = self._functions[message.function]
+        found = self._engine.infer(function, (), function.graph.inputs)
+        outputs = None if found.outputs is None else [str(type) for type in found.outputs]
+        return Inferred(outputs, found.peak_bytes, found.operations), ()
+
+
+def _warm_up(engine: Engine) -> None:
+    """Import what torch.func imports at its first use, which takes a second, before a request waits for it."""
+    vector = TensorType("float32", (2,))
+    graph = Graph((vector,), (), (Equation("sin", (0,), {}, (1,)),), (1,))
+    sin = Function(graph, (), flatten(((0,), {}))[1], flatten(0)[1])
+    x = Array.from_numpy([0.0, 1.0], "float32")
+    rows = Array.from_numpy([[0.0, 1.0]], "float32")
+    batch = FlatTransform("vmap", {"in_dims": (0,), "out_dims": (0,)})
+    for name in ("jacfwd", "jacrev", "hessian"):
+        transform = FlatTransform(name, {"argnums": (0,)})
+        engine.evaluate(sin, (transform,), (x,))
+        engine.evaluate(sin, (batch, transform), (rows,))
+
+
+def _limit_data(memory_bytes: int) -> None:
+    """Let an allocation fail rather than the machine swap: the budget, and half of it for kernels' own buffers."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        with open("/proc/self/status") as status:
+            in_use = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData:"))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = in_use + memory_bytes + memory_bytes // 2 + (1 << 28)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))

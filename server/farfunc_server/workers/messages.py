@@ -1,0 +1,184 @@
+"""What the web process and its workers say to each other.
+
+==============================  ===========================  =======================================
+web process                     worker                       payload
+==============================  ===========================  =======================================
+(starts it)                     :class:`Ready`
+:class:`Configure`              :class:`Configured`
+:class:`Load`                   :class:`Loaded`              of Load: a function file
+:class:`Evaluate`               :class:`Result`              of both: as ``farfunc_protocol.messages``
+:class:`Infer`                  :class:`Inferred`
+==============================  ===========================  =======================================
+
+In place of its answer a worker may send :class:`Problem`, or :class:`UnknownFunction` where it
+has not the function (it never had, or has forgotten it): then the web process loads it and asks again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .frames import FrameError
+
+__all__ = [
+    "Configure",
+    "Configured",
+    "Evaluate",
+    "Infer",
+    "Inferred",
+    "Load",
+    "Loaded",
+    "Message",
+    "Problem",
+    "Ready",
+    "Result",
+    "UnknownFunction",
+    "from_header",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The header of a frame."""
+
+    def to_header(self) -> dict[str, Any]:
+        """The message as JSON."""
+        return {"kind": type(self).__name__, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Message):
+    """The worker has imported torch and tried it; it has no device yet.
+
+    Attributes
+    ----------
+    torch:
+        Its version.
+    seconds:
+        How long the start took.
+    """
+
+    torch: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Configure(Message):
+    """Take this device.
+
+    Attributes
+    ----------
+    device:
+        ``"cpu:0"``, ``"cuda:1"``; the number of a CPU worker is only a name.
+    threads:
+        For torch's operators on the CPU; None leaves torch's choice.
+    memory_bytes:
+        The most that one evaluation may take; None for half of the device's memory.
+    operations:
+        The most scalar operations that one evaluation may take.
+    """
+
+    device: str
+    threads: int | None
+    memory_bytes: int | None
+    operations: float
+
+
+@dataclass(frozen=True, slots=True)
+class Configured(Message):
+    """The worker takes requests.
+
+    Attributes
+    ----------
+    description:
+        The device's own name.
+    memory_bytes:
+        The most that one evaluation may take.
+    """
+
+    description: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Message):
+    """Keep the function of the payload."""
+
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Message):
+    """The function is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate(Message):
+    """Evaluate the request of the payload; ``function`` is the identity that its reference stands for."""
+
+    function: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Message):
+    """The response is the payload; ``seconds`` is the time that it took on the device."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Infer(Message):
+    """Tell the types of the function's results, on fake tensors."""
+
+    function: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred(Message):
+    """Types as text (``float64[3]``), peak memory and scalar operations of one evaluation; None if it cannot tell."""
+
+    outputs: list[str] | None
+    peak_bytes: int
+    operations: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem(Message):
+    """An RFC 9457 problem document."""
+
+    problem: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownFunction(Message):
+    """The worker has not the function: send :class:`Load` first."""
+
+
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind
+    for kind in (
+        Ready,
+        Configure,
+        Configured,
+        Load,
+        Loaded,
+        Evaluate,
+        Result,
+        Infer,
+        Inferred,
+        Problem,
+        UnknownFunction,
+    )
+}
+
+
+def from_header(header: dict[str, Any]) -> Message:
+    """The message of a header; raises FrameError for one of another version of this program."""
+    fields = dict(header)
+    try:
+        return _KINDS[fields.pop("kind")](**fields)
+    except (KeyError, TypeError) as error:
+        raise FrameError(f"not a message: {str(header)[:200]}") from error

@@ -1,0 +1,66 @@
+"""The worker process: ``python -m farfunc_server.workers.process --fd N``.
+
+It answers one message at a time and keeps nothing that matters, so it can be killed at any
+moment. It ends when its socket does, that is with the web process, whatever ended that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+
+from .frames import receive, send
+from .messages import Ready, from_header
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve the socket until its other end closes."""
+    started = time.monotonic()
+    parser = argparse.ArgumentParser(prog="farfunc-worker")
+    parser.add_argument("--fd", type=int, required=True, help="the worker's end of the socket pair")
+    parser.add_argument("--parent", type=int, required=True, help="the process id of the web process")
+    options = parser.parse_args(arguments)
+    _die_with(options.parent)
+    # Ctrl-C and a service manager's SIGTERM reach the whole group. The web process decides what they mean.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _be_killed_first()
+
+    from .handler import Handler  # imports torch, which takes seconds
+
+    with socket.socket(fileno=options.fd) as connection:
+        handler = Handler()
+        send(connection, Ready(handler.torch_version, time.monotonic() - started).to_header())
+        with contextlib.suppress(EOFError, ConnectionError):
+            while handler.is_sound:
+                header, payload = receive(connection)
+                answer, parts = handler.answer(from_header(header), payload)
+                del payload
+                send(connection, answer.to_header(), parts)
+    return 0
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process with its parent, even in the middle of an endless operator."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the call
+            os._exit(1)
+
+
+def _be_killed_first() -> None:
+    """When memory runs out the kernel should take a worker, never the web process."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("500")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

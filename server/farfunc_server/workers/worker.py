@@ -1,0 +1,166 @@
+"""One worker process, seen from the web process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from farfunc_protocol.errors import from_problem
+
+from .frames import Buffer, FrameError, receive_async, send_async
+from .messages import (
+    Configure,
+    Configured,
+    Evaluate,
+    Infer,
+    Load,
+    Message,
+    Problem,
+    Ready,
+    UnknownFunction,
+    from_header,
+)
+
+__all__ = ["Worker", "WorkerGone"]
+
+_SOCKET_BUFFER = 1 << 20
+
+
+class WorkerGone(Exception):
+    """The process died, or speaks nonsense; whatever it was doing is lost."""
+
+
+class Worker:
+    """A process that was started, until it ends.
+
+    Attributes
+    ----------
+    process:
+        The process; ``wait()`` ends when it does.
+    device:
+        The device that it was given, None for a spare.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket) -> None:
+        self.process = process
+        self.device: str | None = None
+        self._connection = connection
+        self._is_killed = False
+
+    @classmethod
+    async def start(cls) -> Worker:
+        """Start a process; :meth:`wait_until_ready` tells when it has imported torch."""
+        ours, theirs = socket.socketpair()
+        try:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
+            ours.setblocking(False)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # a file torch.py in the current folder is not torch
+                *("-m", "farfunc_server.workers.process", "--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else None,
+                pass_fds=[theirs.fileno()],
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, ours)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be spoken to, as far as is known."""
+        return self.process.returncode is None and not self._is_killed
+
+    async def wait_until_ready(self) -> Ready:
+        """Wait for the greeting that follows the import of torch."""
+        message, _ = await self._receive()
+        if not isinstance(message, Ready):
+            self.kill()
+            raise WorkerGone(f"it greets with {type(message).__name__}")
+        return message
+
+    async def configure(self, message: Configure) -> Configured:
+        """Give it a device."""
+        answer, _ = await self.call(message)
+        if not isinstance(answer, Configured):
+            self.kill()
+            raise WorkerGone(f"it answers Configure with {type(answer).__name__}")
+        self.device = message.device
+        return answer
+
+    async def call(self, message: Message, payload: Sequence[Buffer] = ()) -> tuple[Message, memoryview]:
+        """Send a message and wait for its answer.
+
+        Raises
+        ------
+        WorkerGone
+            The process died before it had answered.
+        FarfuncError
+            The answer is a problem.
+        """
+        try:
+            await send_async(self._connection, message.to_header(), payload)
+        except OSError as error:
+            self.kill()
+            raise WorkerGone(str(error)) from error
+        except asyncio.CancelledError:
+            self.kill()  # half a message was sent: it cannot be spoken to again
+            raise
+        answer, data = await self._receive()
+        if isinstance(answer, Problem):
+            raise from_problem(answer.problem)
+        return answer, data
+
+    async def call_with_function(
+        self, message: Evaluate | Infer, payload: Sequence[Buffer], file: Sequence[Buffer]
+    ) -> tuple[Message, memoryview]:
+        """Send a message about a function, and the function's file where the worker has not got it."""
+        answer, data = await self.call(message, payload)
+        if isinstance(answer, UnknownFunction):
+            await self.call(Load(message.function), file)
+            answer, data = await self.call(message, payload)
+        return answer, data
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        self._is_killed = True
+        self._connection.close()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+    async def close(self) -> None:
+        """Kill it and wait for its end."""
+        self.kill()
+        await self.process.wait()
+
+    async def _receive(self) -> tuple[Message, memoryview]:
+        try:
+            header, payload = await receive_async(self._connection)
+            return from_header(header), payload
+        except (EOFError, OSError, FrameError) as error:
+            self.kill()
+            raise WorkerGone(str(error) or "the connection was closed") from error
+        except asyncio.CancelledError:
+            self.kill()  # half an answer may have been read
+            raise
+
+
+def _has_fileno(stream: object) -> bool:
+    try:
+        stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
