@@ -1,0 +1,93 @@
+"""Between torch's tensors and the protocol's arrays, sharing memory where that is safe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.dtypes import DTYPES
+from farfunc_protocol.errors import InvalidArray
+from farfunc_protocol.graph import TensorType
+
+__all__ = ["dtype_name", "tensor_type", "to_array", "to_ndarray", "to_tensor", "torch_dtype"]
+
+_NAMES = {getattr(torch, name): name for name in DTYPES}
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of a dtype in a graph."""
+    try:
+        return _NAMES[dtype]
+    except KeyError:
+        raise InvalidArray(
+            f"a tensor of dtype {dtype} cannot be sent", remedy=f"convert it to one of {', '.join(DTYPES)}"
+        ) from None
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The dtype of that name."""
+    return _DTYPES[name]
+
+
+def tensor_type(tensor: torch.Tensor) -> TensorType:
+    """The dtype and shape of a tensor."""
+    return TensorType(dtype_name(tensor.dtype), tuple(tensor.shape))
+
+
+def to_array(tensor: torch.Tensor, *, copy: bool = False) -> Array:
+    """The elements of a tensor of any device, whatever autograd thinks of it.
+
+    Parameters
+    ----------
+    tensor:
+        Dense. Lazy conjugation and negation are carried out.
+    copy:
+        Take a copy even where the memory could be shared.
+    """
+    _refuse_unusual(tensor)
+    name = dtype_name(tensor.dtype)
+    with torch.no_grad():
+        dense = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    if name == "bfloat16":
+        data = dense.view(torch.int16).numpy().view(np.uint16)
+    else:
+        data = dense.numpy()
+    if copy and dense.data_ptr() == tensor.data_ptr():
+        data = data.copy()
+    return Array(name, tuple(tensor.shape), np.asarray(data, DTYPES[name].storage, order="C"))
+
+
+def to_tensor(array: Array, device: torch.device | str = "cpu") -> torch.Tensor:
+    """A tensor of the array's elements, which owns its memory or shares memory that may be written to."""
+    data = array.data if array.data.flags.writeable else array.data.copy()
+    data = data.astype(data.dtype.newbyteorder("="), copy=False)
+    if array.dtype == "bfloat16":
+        tensor = torch.from_numpy(data.view(np.int16)).view(torch.bfloat16)
+    else:
+        tensor = torch.from_numpy(data)
+    return tensor.to(device)
+
+
+def to_ndarray(array: Array) -> np.ndarray:
+    """The array as NumPy knows it, writeable."""
+    data = array.to_numpy()
+    return data if data.flags.writeable else data.copy()
+
+
+def _refuse_unusual(tensor: Any) -> None:
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        raise InvalidArray(
+            "the tensor belongs to a running local transform of torch.func, and has no value of its own",
+            remedy="use farfunc's transforms on the outside, too: farfunc.vmap(farfunc.grad(f))",
+        )
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        kind = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else "sparse"
+        remedy = {"quantized": "dequantize", "nested": "to_padded_tensor"}.get(kind, "to_dense")
+        raise InvalidArray(
+            f"a {kind} tensor cannot be sent: farfunc carries dense arrays", remedy=f"convert it with .{remedy}()"
+        )
+    if tensor.device.type == "meta" or torch._is_functional_tensor(tensor):
+        raise InvalidArray("a tensor without elements (device meta) cannot be sent", remedy="give it values first")

@@ -1,0 +1,52 @@
+"""What the rest of the client sees of torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.graph import TensorType
+
+from . import conversion
+from .aliases import alias_of
+from .trace import TorchTrace
+
+__all__ = ["TorchFrontEnd"]
+
+
+class TorchFrontEnd:
+    """Functions that compute with torch. Their arguments may be tensors of any device, or NumPy arrays."""
+
+    name = "torch"
+
+    def is_array(self, leaf: Any) -> bool:
+        """Whether a leaf is an array, concrete or traced; any other is a static value."""
+        return isinstance(leaf, torch.Tensor | np.ndarray)
+
+    def is_traced(self, leaf: Any) -> bool:
+        """Whether a leaf belongs to a trace."""
+        return isinstance(leaf, torch.Tensor) and alias_of(leaf) is not None
+
+    def type_of(self, leaf: Any) -> TensorType:
+        """The type of an array."""
+        return conversion.tensor_type(leaf) if isinstance(leaf, torch.Tensor) else Array.from_numpy(leaf).type
+
+    def to_array(self, leaf: Any) -> Array:
+        """A concrete array, for the wire; it may share memory with the leaf."""
+        return conversion.to_array(leaf) if isinstance(leaf, torch.Tensor) else Array.from_numpy(leaf)
+
+    def from_array(self, array: Array, like: Any) -> torch.Tensor | np.ndarray:
+        """A result, in kind and device of ``like``, one of the call's arguments."""
+        if isinstance(like, np.ndarray):
+            return conversion.to_ndarray(array)
+        return conversion.to_tensor(array, like.device if isinstance(like, torch.Tensor) else "cpu")
+
+    @contextlib.contextmanager
+    def start(self) -> Iterator[TorchTrace]:
+        """Make a new trace current for this thread."""
+        with TorchTrace(self).running() as trace:
+            yield trace

@@ -1,0 +1,221 @@
+"""Writes: ``x.add_(y)`` and ``torch.add(x, y, out=z)`` compute their functional counterpart, and write the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from farfunc_protocol.builder import Value
+
+from .aliases import Alias, Memory, View, write
+from .plans import find_overload
+from .refusals import refuse_operator, refuse_write
+from .views import make_view
+
+if TYPE_CHECKING:
+    from .trace import TorchTrace
+
+__all__ = ["run_write", "write_tensor"]
+
+aten = torch.ops.aten
+
+_METADATA = {
+    "squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_",
+}  # fmt: skip
+"""They give the tensor itself another shape, and write nothing."""
+
+_REFUSED = {
+    "set_": "gives a tensor other memory",
+    "set_data": "gives a tensor other memory",
+    "resize_": "gives a tensor another size",
+    "resize_as_": "gives a tensor another size",
+    "as_strided_": "gives a tensor other strides",
+    "sparse_resize_": "gives a tensor another size",
+}
+
+
+def run_write(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An operator that writes to some of its arguments."""
+    name = func._opname
+    if name in _REFUSED:
+        refuse_operator(f"{func} {_REFUSED[name]}, which values do not have", "make a new tensor instead")
+    if name in _METADATA:
+        return _change_shape(trace, func, args, kwargs)
+    written = [argument.name for argument in func._schema.arguments if argument.alias_info and argument.is_write]
+    outs = [argument for argument in func._schema.arguments if argument.name in written and argument.is_out]
+    if outs and len(outs) == len(written):
+        return _run_out(trace, func, args, kwargs, written)
+    if written != ["self"] or not args:
+        return _decomposed(trace, func, args, kwargs)
+    if func is aten.copy_.default and _same_place(trace, args[0], args[1]):
+        return args[0]  # `x[1:3] += y` adds in place, then assigns the view to itself
+    functional = _COUNTERPARTS.get(func) or _functional(func)
+    if functional is None:
+        return _decomposed(trace, func, args, kwargs)
+    target = args[0]
+    check_writable(trace, target, func)
+    result = trace.run(functional, *args, **kwargs)
+    if tuple(result.shape) != tuple(target.shape):
+        raise RuntimeError(
+            f"output with shape {list(target.shape)} doesn't match the broadcast shape {list(result.shape)}"
+        )
+    write_tensor(trace, target, result, func)
+    return target
+
+
+def write_tensor(trace: TorchTrace, target: torch.Tensor, result: torch.Tensor, func: Any) -> None:
+    """Write all elements of a tensor, converted to its dtype."""
+    if result.dtype != target.dtype:
+        if not torch.can_cast(result.dtype, target.dtype):
+            raise RuntimeError(
+                f"result type {_title(result.dtype)} can't be cast to the desired output type {_title(target.dtype)}"
+            )
+        result = trace.run(result.to, target.dtype)
+    alias = check_writable(trace, target, func)
+    reason = write(alias, result)
+    if reason is not None:
+        refuse_write(func, reason)
+
+
+def check_writable(trace: TorchTrace, tensor: torch.Tensor, func: Any) -> Alias:
+    """Refuse what a graph cannot say: a write that is seen outside, or that autograd would not see."""
+    alias = trace.alias(tensor)
+    if alias.memory.origin != "local":
+        refuse_write(func, alias.memory.origin)
+    if alias.memory.builder is not trace.builder:
+        refuse_write(func, "outer")
+    if any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+    if not trace.grad_enabled and _has_derivative(alias):
+        refuse_write(func, "no_grad")
+    return alias
+
+
+def _has_derivative(alias: Alias) -> bool:
+    while alias.view is not None:
+        alias = alias.view.parent
+    value: Value = alias.value
+    if not value.varies or not value.type.dtype.startswith(("float", "bfloat", "complex")):
+        return False
+    return value.equation is None or (value.equation.grad and value.equation.op != "detach")
+
+
+def _functional(func: Any) -> Callable[..., torch.Tensor] | None:
+    name = func._opname
+    if name.startswith("__i") and name.endswith("__"):
+        return find_overload(f"__{name[3:]}", func)
+    return find_overload(name.removesuffix("_"), func) if name.endswith("_") else None
+
+
+def _run_out(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], written: list[str]) -> Any:
+    functional = find_overload(func._opname, func, skip=tuple(written))
+    if functional is None:
+        return _decomposed(trace, func, args, kwargs)
+    targets = [kwargs[name] for name in written]
+    results = trace.run(functional, *args, **{name: value for name, value in kwargs.items() if name not in written})
+    for target, result in zip(targets, [results] if isinstance(results, torch.Tensor) else results, strict=True):
+        if tuple(target.shape) == tuple(result.shape):
+            write_tensor(trace, target, result, func)
+            continue
+        alias = check_writable(trace, target, func)
+        if target.numel() or alias.view is not None:
+            refuse_write(func, f"of shape {tuple(target.shape)}, and the result of shape {tuple(result.shape)}")
+        # torch.empty(0) as `out` takes the shape of the result.
+        with trace.mode.paused():
+            target.resize_(result.shape)
+        converted = trace.run(result.to, target.dtype)
+        target.__dict__["_farfunc_alias"] = Alias(trace, trace.lower(converted), Memory("local", trace.builder))
+    return targets[0] if len(targets) == 1 else tuple(targets)
+
+
+def _change_shape(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The tensor becomes a view of what it was."""
+    from .dispatch import call
+
+    target = args[0]
+    alias = trace.alias(target)
+    if alias.memory.origin == "captured":
+        refuse_write(func, "captured")
+    functional = _functional(func)
+    # What it was stays the parent: an alias of its own, on a tensor of the same strides.
+    before = torch.empty_strided(target.size(), target.stride(), dtype=target.dtype, device=target.device)
+    before.__dict__["_farfunc_alias"] = alias
+    after = call(trace, functional, (before, *args[1:]), kwargs)
+    func(target, *args[1:], **kwargs)
+    view: View | None = make_view(alias, before, functional, (before, *args[1:]), kwargs, target, None)
+    target.__dict__["_farfunc_alias"] = Alias(trace, trace.lower(after), alias.memory, view)
+    return target
+
+
+def _decomposed(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from .dispatch import decompose
+    from .plans import decomposition_of
+
+    if func._can_decompose() or decomposition_of(func) is not None:
+        return decompose(trace, func, args, kwargs)
+    refuse_operator(f"{func} writes in place, and has no functional counterpart in the op table")
+
+
+def _copy(target: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+    # Any dtype may be copied into any other, unlike the results of arithmetic.
+    source = source.to(target.dtype)
+    return source if source.shape == target.shape else source.expand(target.shape)
+
+
+def _same_place(trace: TorchTrace, target: torch.Tensor, source: torch.Tensor) -> bool:
+    return (
+        trace.alias(target).memory is trace.alias(source).memory
+        and target.dtype == source.dtype
+        and target.shape == source.shape
+        and target.stride() == source.stride()
+        and target.storage_offset() == source.storage_offset()
+    )
+
+
+def _uniform(target: torch.Tensor, low: float = 0.0, high: float = 1.0, *, generator: Any = None) -> torch.Tensor:
+    _refuse_generator(generator)
+    return torch.rand_like(target) * (high - low) + low
+
+
+def _normal(target: torch.Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> torch.Tensor:
+    _refuse_generator(generator)
+    return torch.randn_like(target) * std + mean
+
+
+def _bernoulli(target: torch.Tensor, p: Any = 0.5, *, generator: Any = None) -> torch.Tensor:
+    _refuse_generator(generator)
+    return (torch.rand_like(target, dtype=torch.float64) < p).to(target.dtype)
+
+
+def _exponential(target: torch.Tensor, rate: float = 1.0, *, generator: Any = None) -> torch.Tensor:
+    _refuse_generator(generator)
+    return -torch.log1p(-torch.rand_like(target)) / rate
+
+
+def _refuse_generator(generator: Any) -> None:
+    if generator is not None:
+        refuse_operator("a torch.Generator is given, whose state stays here", "leave it out")
+
+
+_COUNTERPARTS: dict[Any, Callable[..., torch.Tensor]] = {
+    aten.copy_.default: _copy,
+    aten.zero_.default: torch.zeros_like,
+    aten.fill_.Scalar: torch.full_like,
+    aten.fill_.Tensor: _copy,
+    aten.uniform_.default: _uniform,
+    aten.normal_.default: _normal,
+    aten.bernoulli_.float: _bernoulli,
+    aten.bernoulli_.Tensor: _bernoulli,
+    aten.exponential_.default: _exponential,
+}
+"""Where the functional overload is no operator of ours, in plain torch."""
+
+
+def _title(dtype: torch.dtype) -> str:
+    names = {"float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int", "bool": "Bool"}
+    name = str(dtype).removeprefix("torch.")
+    return names.get(name, name)

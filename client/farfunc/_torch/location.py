@@ -1,0 +1,75 @@
+"""The user's own line: the first frame on the stack that belongs to no library that farfunc knows of."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from types import TracebackType
+
+import numpy
+import torch
+
+__all__ = ["CustomFunctionOnStack", "user_line", "user_line_of"]
+
+
+def _folder(file: str | None) -> str:
+    return os.path.dirname(os.path.abspath(file or "")) + os.sep
+
+
+_CLIENT = os.path.dirname(_folder(__file__).rstrip(os.sep)) + os.sep
+_STANDARD_LIBRARY = _folder(os.__file__)
+_LIBRARIES = (_folder(torch.__file__), _folder(numpy.__file__), _CLIENT, "<frozen ", "<__array_function__")
+_APPLY = torch.autograd.Function.apply.__func__.__code__  # pyright: ignore[reportAttributeAccessIssue]
+
+_is_library: dict[str, bool] = {}
+"""By file name; a trace asks for each frame of each operator."""
+
+
+class CustomFunctionOnStack(Exception):
+    """The operator was called by the ``forward`` of a ``torch.autograd.Function``."""
+
+
+def user_line(*, refuse_custom_functions: bool = False) -> str | None:
+    """The line that called, as ``arm.py:12, in forward``; None where there is no user's frame.
+
+    Parameters
+    ----------
+    refuse_custom_functions:
+        Look at the whole stack, and raise :class:`CustomFunctionOnStack` where it holds the call of a
+        ``torch.autograd.Function``: torch says so nowhere else.
+    """
+    frame = sys._getframe(1)
+    found = None
+    while frame is not None:
+        code = frame.f_code
+        library = _is_library.get(code.co_filename)
+        if library is None:
+            library = _is_library[code.co_filename] = _belongs_to_library(code.co_filename)
+        if not library and found is None:
+            found = (code.co_filename, frame.f_lineno, code.co_name)
+            if not refuse_custom_functions:
+                break
+        elif code is _APPLY and refuse_custom_functions:
+            raise CustomFunctionOnStack
+        frame = frame.f_back
+    return None if found is None else _shown(*found)
+
+
+def user_line_of(raised: TracebackType | None) -> str | None:
+    """The user's innermost line in the traceback of an exception."""
+    found = None
+    for frame, line in traceback.walk_tb(raised):
+        if not _belongs_to_library(frame.f_code.co_filename):
+            found = (frame.f_code.co_filename, line, frame.f_code.co_name)
+    return None if found is None else _shown(*found)
+
+
+def _belongs_to_library(file: str) -> bool:
+    if file.startswith(_LIBRARIES):
+        return True
+    return file.startswith(_STANDARD_LIBRARY) and "-packages" + os.sep not in file
+
+
+def _shown(file: str, line: int | None, function: str) -> str:
+    return f"{os.path.basename(file)}:{line}, in {function}"

@@ -1,0 +1,107 @@
+"""What cannot be traced: each refusal names the user's line and the way out."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from farfunc_protocol.errors import DataDependentError, FarfuncError, MutationError, TraceError, UnsupportedOperator
+
+from .location import user_line, user_line_of
+
+__all__ = [
+    "refuse_custom_function",
+    "refuse_operator",
+    "refuse_value",
+    "refuse_write",
+    "translated",
+]
+
+_WAY_OUT = {
+    "a boolean": "choose with torch.where(condition, a, b), which computes both",
+    "a number": "keep it a tensor: most operators take a 0-d tensor where they take a number",
+    "a shape": "mask instead of selecting: torch.where(mask, x, 0), or masked_fill, keeps the shape",
+}
+
+
+def refuse_value(func: Any, needed: str, why: str = "depends on the function's arguments") -> NoReturn:
+    """Raise DataDependentError: Python needs ``a boolean``, ``a number`` or ``a shape`` that ``why``."""
+    raise DataDependentError(
+        f"{func} needs {needed} that {why}: it is known on the server only, when the function runs",
+        where=user_line(),
+        remedy=f"{_WAY_OUT[needed]}; or compute it before, and pass it in as a Python value",
+    )
+
+
+def refuse_operator(detail: str, remedy: str | None = None) -> NoReturn:
+    """Raise UnsupportedOperator."""
+    raise UnsupportedOperator(
+        detail, where=user_line(), remedy=remedy or "write it with the operators of docs/operators.md"
+    )
+
+
+def refuse_custom_function() -> NoReturn:
+    """Raise UnsupportedOperator for a ``torch.autograd.Function``."""
+    refuse_operator(
+        "a torch.autograd.Function is called: a graph carries its forward, but not the backward that it defines",
+        "call the forward as an ordinary function, whose derivative follows from its operators",
+    )
+
+
+_WRITES = {
+    "argument": (
+        "the tensor is an argument of the function: torch.func refuses such a write in reverse mode, and in forward "
+        "mode it would change the caller's own tensor, which is out of a server's reach",
+        "work on a copy: x = x.clone()",
+    ),
+    "captured": (
+        "the tensor is not one of the function's own: it was made outside, and the server has a copy of it",
+        "work on a copy: t = t.clone(); a module's buffers change in training: call module.eval(), or pass them in by "
+        "farfunc.functional_call and return the new ones. For BatchNorm see torch.func.replace_all_batch_norm_modules_",
+    ),
+    "outer": (
+        "the tensor belongs to the enclosing function, outside of the transform that is running",
+        "return the new value from the transformed function, and write it there",
+    ),
+    "no_grad": (
+        "it happens under torch.no_grad() to a tensor that has a derivative already: autograd would keep the "
+        "derivative of the old value",
+        "write x = f(x), or leave no_grad() for the write",
+    ),
+}
+
+
+def refuse_write(func: Any, reason: str) -> NoReturn:
+    """Raise MutationError."""
+    detail, remedy = _WRITES.get(reason, (f"the tensor is {reason}", "write to a copy: x = x.clone()"))
+    raise MutationError(f"{func} writes in place; {detail}", where=user_line(), remedy=remedy)
+
+
+def translated(error: BaseException) -> FarfuncError | None:
+    """The farfunc error that stands for an error of torch's own that means: this cannot be traced."""
+    if isinstance(error, FarfuncError):
+        return None
+    text, where = str(error), user_line_of(error.__traceback__)
+    if ".numpy() is not supported for tensor subclasses" in text or "'numpy.ndarray' and 'FakeTensor'" in text:
+        return DataDependentError(
+            "NumPy needs the elements of a tensor that is being traced: they are known on the server only",
+            where=where,
+            remedy="use torch's functions, torch.as_tensor(array) for arrays, or farfunc.numpy for all of it",
+        )
+    if "but its data is not allocated yet" in text or "Cannot access data pointer" in text:
+        return DataDependentError(
+            "Python needs the elements of a tensor that is being traced: they are known on the server only",
+            where=where,
+            remedy="build tensors from traced tensors with torch.stack or torch.cat, not with torch.tensor",
+        )
+    if "does not require grad and does not have a grad_fn" in text:
+        return TraceError(
+            "torch.autograd is asked for a derivative inside the function: there is no tape while it is traced",
+            where=where,
+            remedy="differentiate inside the function by farfunc.grad, farfunc.vjp or farfunc.jacrev",
+        )
+    if isinstance(error, torch._subclasses.fake_tensor.UnsupportedFakeTensorException):
+        return UnsupportedOperator(
+            f"a tensor of an unusual kind: {text}", where=where, remedy="use dense tensors: x.to_dense()"
+        )
+    return None

@@ -1,0 +1,253 @@
+"""The operators that need more than their row: each is handled by a function of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from .aliases import Alias, Memory, View, alias_of, write
+from .capture import NotConstant, outside_traces
+from .dispatch import call, evaluated, fake_call, record
+from .indexing import index, index_put, masked_select, repeat_interleave
+from .inplace import check_writable, write_tensor
+from .plans import plan_for
+from .refusals import refuse_operator, refuse_value, refuse_write
+
+if TYPE_CHECKING:
+    from .trace import TorchTrace
+
+__all__ = ["SPECIAL"]
+
+aten = torch.ops.aten
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
+
+
+def _device(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    tensor = args[0]
+    return tensor.fake_device if isinstance(tensor, FakeTensor) else func(*args, **kwargs)
+
+
+def _python_value(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """``float(x)``, ``if x:``: the value of a constant, and of nothing else."""
+    try:
+        return evaluated(trace, func, args, kwargs)
+    except NotConstant:
+        needed = "a boolean" if func is aten.is_nonzero.default or args[0].dtype == torch.bool else "a number"
+        refuse_value(func, needed)
+
+
+def _lift_fresh(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """``torch.tensor([1.0, 2.0])``: a new tensor, which the function may write to."""
+    tensor = args[0]
+    if alias_of(tensor) is not None:
+        return tensor
+    if not _owns_its_memory(tensor):
+        trace.alias(tensor)
+        return trace.constants.fake_of(tensor)
+    return trace.constants.adopt(tensor)
+
+
+def _owns_its_memory(tensor: torch.Tensor) -> bool:
+    # A tensor made by torch.from_numpy shares memory with the array, which is not the trace's own.
+    return tensor.untyped_storage().resizable()
+
+
+def _same_elements(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """``clone``, ``contiguous``, ``alias``: other memory, or the same, with the same elements. No equation is needed."""
+    result = fake_call(trace, func, args, kwargs)
+    return _sharing(trace, func, args[0], result)
+
+
+def _sharing(trace: TorchTrace, func: Any, source: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    alias = trace.alias(source)
+    stand_in = source if alias_of(source) is not None else trace.constants.fake_of(source)
+    if result is stand_in:
+        return result
+    value = trace.lower(source)
+    if not trace.grad_enabled and value.varies:
+        # Under no_grad() the copy has no derivative: it takes an equation that says so.
+        value = trace.lower(record(trace, plan_for(aten.clone.default), (source,), {}))
+    if torch._C._is_alias_of(result, stand_in):
+        shape = tuple(result.shape)
+        back = _back_to(tuple(source.shape))
+        view = View(alias, lambda tensor: tensor.reshape(shape), back)
+        result.__dict__["_farfunc_alias"] = Alias(trace, value, alias.memory, view)
+    else:
+        result.__dict__["_farfunc_alias"] = Alias(trace, value, Memory("local", trace.builder))
+    return result
+
+
+def _back_to(shape: tuple[int, ...]) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    return lambda parent, new: new.reshape(shape)
+
+
+def _convert(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """``x.to(...)``: only the dtype matters to a graph."""
+    named = _named(func, args, kwargs)
+    source = named["self"]
+    dtype = named["other"].dtype if isinstance(named.get("other"), torch.Tensor) else named.get("dtype")
+    dtype = source.dtype if dtype is None else dtype
+    copy = bool(named.get("copy", func is aten._to_copy.default))
+    if dtype == source.dtype:
+        if copy:
+            return call(trace, aten.clone.default, (source,), {})
+        trace.alias(source)
+        return source if alias_of(source) is not None else trace.constants.fake_of(source)
+    return record(trace, plan_for(aten.to.dtype), (source, dtype), {})
+
+
+def _named(func: Any, args: Args, kwargs: Kwargs) -> dict[str, Any]:
+    names = [argument.name for argument in func._schema.arguments]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def _reshape(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A view holds for one layout in memory only; ``reshape`` also holds for what vmap and strides make of it."""
+    result = fake_call(trace, func, args, kwargs)
+    source = args[0]
+    parent = trace.alias(source)
+    if result is source:
+        return result
+    reshaped = record(trace, plan_for(aten.reshape.default), (source, tuple(result.shape)), {})
+    # The strides are those of the call: reshape may copy where the view did not.
+    value, shape = trace.lower(reshaped), tuple(result.shape)
+    view = View(parent, lambda tensor: tensor.reshape(shape), _back_to(tuple(source.shape)))
+    result.__dict__["_farfunc_alias"] = Alias(trace, value, parent.memory, view)
+    return result
+
+
+def _conj(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Conjugation is done at once: a bit that says 'later' is nothing that a graph could carry."""
+    return call(trace, aten.conj_physical.default, args, {}) if args[0].is_complex() else args[0]
+
+
+def _neg_view(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    return call(trace, aten.neg.default, args, {})
+
+
+def _detach(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    source = args[0]
+    if trace.lower(source).varies:
+        return record(trace, plan_for(aten.detach.default), args, kwargs)
+    return _same_elements(trace, aten.alias.default, args, kwargs)
+
+
+def _detach_(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    tensor = args[0]
+    alias = trace.alias(tensor)
+    if trace.lower(tensor).varies:
+        if alias.view is not None or alias.memory.origin != "local":
+            refuse_write(func, "an argument or a view: only a tensor of its own can be detached in place")
+        write(alias, trace.run(torch.detach, tensor))
+    return tensor
+
+
+def _empty(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """``torch.empty``: any elements will do, and zeros are the same ones each time."""
+    result = fake_call(trace, func, args, kwargs)
+    zeros = call(trace, aten.zeros.default, (tuple(result.shape),), {"dtype": result.dtype})
+    result.__dict__["_farfunc_alias"] = zeros.__dict__["_farfunc_alias"]
+    return result
+
+
+def _as_strided(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A view of memory itself: the elements are picked by their position in the base."""
+    result = fake_call(trace, func, args, kwargs)
+    source = args[0]
+    alias = trace.alias(source)
+    if alias.view is not None:
+        refuse_operator(f"{func} is applied to a view: a graph knows no memory", "apply it to x.clone()")
+    with outside_traces():
+        size = source.untyped_storage().nbytes() // source.element_size()
+        memory = torch.full((size,), -1, dtype=torch.int64)
+        memory.as_strided(source.size(), source.stride(), source.storage_offset()).copy_(
+            torch.arange(source.numel()).reshape(tuple(source.shape))
+        )
+        positions = memory.as_strided(result.size(), result.stride(), result.storage_offset()).clone()
+    if bool((positions < 0).any()):
+        refuse_operator(f"{func} reaches elements outside the tensor", "use indexing or unfold")
+    flat = positions.reshape(-1)
+
+    def through(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.reshape(-1)[positions]
+
+    def back(parent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        return torch.index_put(parent.reshape(-1), (flat,), new.reshape(-1)).reshape(tuple(parent.shape))
+
+    picked = trace.run(through, source)
+    result.__dict__["_farfunc_alias"] = Alias(trace, trace.lower(picked), alias.memory, View(alias, through, back))
+    return result
+
+
+def _batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """In training the running statistics are written to, which the schema does not say."""
+    named = _named(func, args, kwargs)
+    mean, var = named["running_mean"], named["running_var"]
+    if not named.get("training", named.get("use_input_stats")) or mean is None:
+        return record(trace, plan_for(func), args, kwargs)
+    for statistic in (mean, var):
+        check_writable(trace, statistic, func)
+    if func is aten.instance_norm.default:
+        refuse_operator(f"{func} updates running statistics", "use track_running_stats=False")
+    data, momentum = named["input"], named["momentum"]
+    named.update(running_mean=None, running_var=None)
+    result = call(trace, func, tuple(named.values()), {})
+
+    def update() -> None:
+        dims = [dim for dim in range(data.dim()) if dim != 1]
+        write_tensor(trace, mean, mean + momentum * (data.mean(dims).detach() - mean), func)
+        write_tensor(trace, var, var + momentum * (data.var(dims).detach() - var), func)
+
+    trace.run(update)
+    return result
+
+
+SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
+    torch.ops.prim.device.default: _device,
+    aten.item.default: _python_value,
+    aten._local_scalar_dense.default: _python_value,
+    aten.is_nonzero.default: _python_value,
+    aten.equal.default: _python_value,
+    aten.allclose.default: _python_value,
+    aten.lift_fresh.default: _lift_fresh,
+    aten.lift_fresh_copy.default: _lift_fresh,
+    aten.lift.default: _lift_fresh,
+    aten.clone.default: _same_elements,
+    aten.contiguous.default: _same_elements,
+    aten.alias.default: _same_elements,
+    aten.resolve_conj.default: _same_elements,
+    aten.resolve_neg.default: _same_elements,
+    aten.to.dtype: _convert,
+    aten.to.dtype_layout: _convert,
+    aten.to.device: _convert,
+    aten.to.other: _convert,
+    aten._to_copy.default: _convert,
+    aten.type_as.default: _convert,
+    aten.view.default: _reshape,
+    aten._unsafe_view.default: _reshape,
+    aten._reshape_alias.default: _reshape,
+    aten.view_as.default: _reshape,
+    aten.conj.default: _conj,
+    aten._conj.default: _conj,
+    aten._conj_physical.default: _conj,
+    aten._neg_view.default: _neg_view,
+    aten.detach.default: _detach,
+    aten.detach_.default: _detach_,
+    aten.empty.memory_format: _empty,
+    aten.empty_strided.default: _empty,
+    aten.empty_permuted.default: _empty,
+    aten.empty_like.default: _empty,
+    aten.new_empty.default: _empty,
+    aten.new_empty_strided.default: _empty,
+    aten.as_strided.default: _as_strided,
+    aten.batch_norm.default: _batch_norm,
+    aten.instance_norm.default: _batch_norm,
+    aten.index.Tensor: index,
+    aten.index_put.default: index_put,
+    aten.masked_select.default: masked_select,
+    aten.repeat_interleave.self_Tensor: repeat_interleave,
+}

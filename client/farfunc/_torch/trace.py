@@ -1,0 +1,183 @@
+"""One running trace: the modes under which the user's function runs, and the values of its tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.builder import GraphBuilder, Value
+from farfunc_protocol.errors import TraceError
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from .aliases import Alias, Memory, alias_of, read
+from .capture import Captured, Constants
+from .conversion import torch_dtype
+from .dispatch import TraceMode
+from .location import user_line
+from .refusals import translated
+
+if TYPE_CHECKING:
+    from .front_end import TorchFrontEnd
+
+__all__ = ["TorchTrace"]
+
+T = TypeVar("T")
+
+
+class TorchTrace:
+    """The user's function, as it runs on tensors without elements.
+
+    Attributes
+    ----------
+    front_end:
+        The front end that started it.
+    builder:
+        The innermost builder.
+    outermost:
+        The builder of the function as a whole.
+    device:
+        Where new tensors seem to be: the device of the call's tensors.
+    """
+
+    def __init__(self, front_end: TorchFrontEnd) -> None:
+        self.front_end = front_end
+        self.builder = self.outermost = GraphBuilder()
+        self.device = torch.device("cpu")
+        self.constants = Constants(self)
+        self.fakes = FakeTensorMode(static_shapes=True)
+        self.mode = TraceMode(self)
+
+    @property
+    def captured(self) -> tuple[Captured, ...]:
+        """Every tensor that the function closes over and has used."""
+        return self.constants.captured
+
+    @property
+    def grad_enabled(self) -> bool:
+        """Whether an equation added now has a derivative: False inside ``torch.no_grad()``."""
+        return torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[TorchTrace]:
+        """Make the trace current for this thread."""
+        # Below autograd's keys an operator arrives as it was called, composite or not; above them stay autocast
+        # and torch.func's own transforms, whose work arrives as the operators it consists of.
+        with (
+            _without_fast_paths(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            self.fakes,
+            torch._C._AutoDispatchBelowAutograd(),
+            self.mode,
+        ):
+            try:
+                yield self
+            except Exception as error:
+                meant = translated(error)
+                if meant is None:
+                    raise
+                raise meant from error
+
+    @contextlib.contextmanager
+    def nested(self) -> Iterator[GraphBuilder]:
+        """The body of a transform inside the function: a builder of its own."""
+        outer = self.builder
+        self.builder = GraphBuilder(outer=outer)
+        try:
+            # As in torch.func: a no_grad() outside a transform does not reach into it. The transform's own
+            # equation carries it.
+            with torch.enable_grad():
+                yield self.builder
+        finally:
+            self.builder = outer
+
+    def lift(self, value: Value, like: Any = None) -> torch.Tensor:
+        """A tensor for the user's function.
+
+        Parameters
+        ----------
+        value:
+            What it stands for. Where no equation defines it, it is an argument, which cannot be written to.
+        like:
+            The call's own array in its place, which says on what device it seems to be.
+        """
+        if isinstance(like, torch.Tensor):
+            self.device = like.device
+        origin = "argument" if value.equation is None else "local"
+        device = torch.device("cpu") if isinstance(like, np.ndarray) else self.device
+        return self._lifted(value, origin, device)
+
+    def lift_like(self, value: Value, device: torch.device | None = None) -> torch.Tensor:
+        """A tensor of the trace's own, with the present value of another."""
+        return self._lifted(value, "local", device or self.device)
+
+    def lower(self, leaf: Any) -> Value:
+        """The value of a tensor, traced or not, or of an array."""
+        if isinstance(leaf, torch.Tensor):
+            return self.constants.local(read(self.alias(leaf)))
+        return self.constants.local(
+            self.outermost.constant(leaf if isinstance(leaf, Array) else Array.from_numpy(leaf))
+        )
+
+    def alias(self, tensor: torch.Tensor) -> Alias:
+        """What is known about a tensor; one from outside is captured."""
+        found = alias_of(tensor)
+        if found is None and not isinstance(tensor, FakeTensor):
+            found = alias_of(self.constants.fake_of(tensor))
+        if found is None or found.trace is not self:
+            raise TraceError(
+                "a traced tensor is used outside the call of the function that it belongs to"
+                if found is not None
+                else "a tensor of unknown origin is used",
+                where=user_line(),
+                remedy="return it from the function instead of keeping it in a variable or an attribute",
+            )
+        return found
+
+    def run(self, function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
+        """Call a function of tensors, whose operators are recorded."""
+        return self.mode.run(function, *arguments, **keywords)
+
+    def fake_like(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of this trace without elements, stored like a real one."""
+        with self.mode.paused():
+            return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+
+    def _lifted(self, value: Value, origin: str, device: torch.device) -> torch.Tensor:
+        with self.mode.paused():
+            fake = torch.empty(value.type.shape, dtype=torch_dtype(value.type.dtype), device=device)
+        fake.__dict__["_farfunc_alias"] = Alias(self, value, Memory(origin, self.builder))
+        return fake
+
+
+_fast_paths = threading.Lock()
+_traces_without = 0
+_fast_path_before = True
+
+
+@contextlib.contextmanager
+def _without_fast_paths() -> Iterator[None]:
+    """Switch off what is not differentiable (the fused transformer layer), and the cache of autocast, which
+    would keep tensors of this trace for the user's next computation.
+    """
+    global _traces_without, _fast_path_before
+    with _fast_paths:
+        if _traces_without == 0:
+            _fast_path_before = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        _traces_without += 1
+    cache = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(cache)
+        with _fast_paths:
+            _traces_without -= 1
+            if _traces_without == 0:
+                torch.backends.mha.set_fastpath_enabled(_fast_path_before)
