@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..dtypes import DTYPES
 from ..errors import TransformError
 from .argnums import Argnums, leaf_positions, select, wrap_argnums
 from .base import Arguments, Transform, aux_attribute, check_aux, is_array, leaves_of, require_grad, split_aux
@@ -45,6 +46,11 @@ class GradAndValue(Transform):
             raise TransformError(
                 f"{_API}: Expected f(*args) to return a scalar Tensor, got tensor with {len(value.shape)} dims. "
                 "Maybe you wanted to use the vjp or jacrev APIs instead?"
+            )
+        if DTYPES[value.dtype].category == "complex":
+            raise TransformError(
+                f"grad can be implicitly created only for real scalar outputs but got torch.{value.dtype}",
+                remedy="return its real part, or use vjp",
             )
         check_aux(aux)
         gradient = select(args, wrap_argnums(self.argnums, len(args)))

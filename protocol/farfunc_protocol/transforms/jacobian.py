@@ -118,17 +118,17 @@ class Jacrev(Transform):
 
     def inner(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         refuse_complex("jacrev", args, "inputs")
-        arguments = select(args, wrap_argnums(self.argnums, len(args)))
-        require_grad(arguments)
-        if not leaves_of(arguments):
-            raise TransformValueError("jacrev: argnums must name at least one Tensor")
+        require_grad(select(args, wrap_argnums(self.argnums, len(args))))
         return args, dict(kwargs)
 
     def outer(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
         output, aux, leaves = check_output_and_aux(_VJP, out, self.has_aux)
         check_differentiable_outputs(leaves)
         refuse_complex("jacrev", output, "outputs")
-        jacobian = _jacobian_tree(output, select(args, wrap_argnums(self.argnums, len(args))), forward=False)
+        arguments = select(args, wrap_argnums(self.argnums, len(args)))
+        if not leaves_of(arguments):
+            raise TransformValueError("jacrev: argnums must name at least one Tensor")
+        jacobian = _jacobian_tree(output, arguments, forward=False)
         return (jacobian, aux) if self.has_aux else jacobian
 
     def flat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> FlatTransform:

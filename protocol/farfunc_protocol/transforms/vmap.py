@@ -139,10 +139,8 @@ class Vmap(Transform):
         name, out_dims = self.function_name, self.out_dims
         leaves, tree = flatten(out)
         try:
-            if is_array(out) and isinstance(out_dims, tuple) and len(out_dims) == 1:
-                axes = list(out_dims)  # torch takes (0,) for a single tensor, too
-            else:
-                axes = broadcast_prefix(out_dims, tree)
+            single = is_array(out) and isinstance(out_dims, tuple) and len(out_dims) == 1
+            axes = broadcast_prefix(out_dims[0] if single else out_dims, tree)  # torch takes (0,) for one tensor, too
         except TransformValueError:
             raise TransformValueError(
                 f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of "
