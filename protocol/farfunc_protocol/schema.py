@@ -221,8 +221,8 @@ def parse_schema(text: str) -> Schema:
     """Read a schema string of ATen.
 
     >>> schema = parse_schema("select.int(Tensor(a) self, int dim, SymInt index) -> Tensor(a)")
-    >>> print(*schema.attributes, sep="\\n")
-    Argument(name='dim', type=Type(base='int', is_list=False, size=None, is_optional=False, ...
+    >>> [(argument.name, str(argument.type)) for argument in schema.attributes]
+    [('dim', 'int'), ('index', 'SymInt')]
     """
     found = _SCHEMA.match(_ALIAS.sub("", text))
     if found is None:

@@ -34,7 +34,7 @@ from . import (
     special,
 )
 from .call import Symbol, TypedOperand, UnknownDimension
-from .coverage import DECOMPOSED, EXCLUDED
+from .coverage import DECOMPOSED, EXCLUDED, SYNONYMS
 from .op import MAX_OUTPUTS, Op
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "MAX_OUTPUTS",
     "OPS",
     "RESERVED",
+    "SYNONYMS",
     "Op",
     "Symbol",
     "TypedOperand",

@@ -142,4 +142,15 @@ ROWS: tuple[Op, ...] = (
         "index_put, added, where a mask is true.",
         "_unsafe_masked_index_put_accumulate(Tensor self, Tensor mask, Tensor?[] indices, Tensor values) -> Tensor",
     ),
+    *rows(
+        indexing.nonzero_static,
+        "The places that are not 0, cut or filled up to a given number.",
+        "nonzero_static(Tensor self, *, SymInt size, int fill_value=-1) -> Tensor",
+    ),
+    *rows(
+        indexing.repeat_interleave,
+        "Each element its own number of times, of a given total.",
+        "repeat_interleave.self_Tensor(Tensor self, Tensor repeats, int? dim=None, *, "
+        "SymInt? output_size=None) -> Tensor",
+    ),
 )

@@ -371,6 +371,7 @@ ROWS: tuple[Op, ...] = (
         "scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, "
         "float dropout_p=0., bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> Tensor",
         cost=costs.attention,
+        random=True,
     ),
     *rows(
         None,
@@ -380,6 +381,7 @@ ROWS: tuple[Op, ...] = (
         "lstm.data(Tensor data, Tensor batch_sizes, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers, "
         "float dropout, bool train, bool bidirectional) -> (Tensor, Tensor, Tensor)",
         cost=costs.einsum,
+        random=True,
     ),
     *rows(
         None,
@@ -389,6 +391,7 @@ ROWS: tuple[Op, ...] = (
         "gru.data(Tensor data, Tensor batch_sizes, Tensor hx, Tensor[] params, bool has_biases, int num_layers, "
         "float dropout, bool train, bool bidirectional) -> (Tensor, Tensor)",
         cost=costs.einsum,
+        random=True,
     ),
     *rows(
         None,
@@ -398,6 +401,7 @@ ROWS: tuple[Op, ...] = (
         "rnn_tanh.data(Tensor data, Tensor batch_sizes, Tensor hx, Tensor[] params, bool has_biases, int num_layers, "
         "float dropout, bool train, bool bidirectional) -> (Tensor, Tensor)",
         cost=costs.einsum,
+        random=True,
     ),
     *rows(
         None,
@@ -407,6 +411,7 @@ ROWS: tuple[Op, ...] = (
         "rnn_relu.data(Tensor data, Tensor batch_sizes, Tensor hx, Tensor[] params, bool has_biases, int num_layers, "
         "float dropout, bool train, bool bidirectional) -> (Tensor, Tensor)",
         cost=costs.einsum,
+        random=True,
     ),
     *rows(
         None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import costs
 from .op import Op, rows
 from .shapes import network
+from .shapes.elementwise import absolute, floating
 
 __all__ = ["ROWS"]
 
@@ -16,7 +17,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(),
+        network.loss(absolute),
         "Absolute difference.",
         "l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor",
         cost=costs.transcendental,
@@ -59,19 +60,19 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(),
+        network.loss(floating),
         "Negative log-likelihood of Poisson counts.",
         "poisson_nll_loss(Tensor input, Tensor target, bool log_input, bool full, float eps, int reduction) -> Tensor",
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(),
+        network.loss(floating),
         "Hinge loss of a distance.",
         "hinge_embedding_loss(Tensor self, Tensor target, float margin=1., int reduction=1) -> Tensor",
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(),
+        network.loss(floating),
         "Hinge loss of an order.",
         "margin_ranking_loss(Tensor input1, Tensor input2, Tensor target, float margin=0., int reduction=1) -> Tensor",
         cost=costs.transcendental,

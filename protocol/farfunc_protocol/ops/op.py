@@ -39,7 +39,7 @@ class Op:
     cost_rule:
         Estimates scalar operations.
     random:
-        Whether it draws random numbers.
+        Whether it may draw random numbers; :meth:`draws` tells for given attributes.
 
     >>> from farfunc_protocol.ops import OPS
     >>> print(*OPS["matmul"].infer((TensorType("float64", (2, 3)), TensorType("float64", (3,))), {}))
@@ -93,6 +93,21 @@ class Op:
         call.require(len(results) <= MAX_OUTPUTS, f"it would return {len(results)} tensors, more than {MAX_OUTPUTS}")
         return tuple(_checked(call, result) for result in results)
 
+    def draws(self, attributes: Mapping[str, object]) -> bool:
+        """Whether one application draws random numbers: dropout does not outside training.
+
+        >>> from farfunc_protocol.ops import OPS
+        >>> OPS["dropout"].draws({"p": 0.5, "train": True}), OPS["dropout"].draws({"p": 0.5, "train": False})
+        (True, False)
+        """
+        if attributes.get("train") is False or attributes.get("training") is False:
+            return False
+        if self.schema.name in _DROPPING_OUT:
+            return any(attributes.get(name) not in (None, 0, 0.0) for name in ("dropout_p", "dropout"))
+        if self.schema.name == "rrelu":
+            return attributes.get("training") is True
+        return self.random
+
     def cost(
         self, inputs: tuple[TypedOperand, ...], outputs: tuple[TensorType, ...], attributes: Mapping[str, object]
     ) -> float:
@@ -104,6 +119,10 @@ class Op:
         2000.0
         """
         return float(self.cost_rule(Call(self.schema, inputs, attributes), outputs))
+
+
+_DROPPING_OUT = frozenset({"scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu"})
+"""Operators with a dropout of their own, which is mostly 0."""
 
 
 def _checked(call: Call, result: TensorType) -> TensorType:

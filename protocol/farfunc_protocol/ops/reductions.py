@@ -273,7 +273,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.reduction,
     ),
     *rows(
-        None,
+        reductions.gradient,
         "Central differences along axes.",
         "gradient.scalarint(Tensor self, *, Scalar? spacing=None, int? dim=None, int edge_order=1) -> Tensor[]",
         "gradient.scalararray(Tensor self, *, Scalar spacing, int[] dim, int edge_order=1) -> Tensor[]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from ...graph import TensorType
@@ -156,7 +157,7 @@ def multi_dot(call: Call) -> TensorType:
             f"factor {position} has {len(shape)} axes",
             argument="tensors",
         )
-    for one, other in zip(shapes, shapes[1:], strict=False):
+    for one, other in pairwise(shapes):
         _contracted(call, one[-1], other[0], "tensors")
     return TensorType(same_dtype(call, tensors), (*shapes[0][:-1], *shapes[-1][1:]))
 

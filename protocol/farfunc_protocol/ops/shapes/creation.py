@@ -59,13 +59,16 @@ def arange(call: Call) -> TensorType:
     call.require(step != 0, "step is 0", argument="step")
     call.require((end - start) * (1 if step > 0 else -1) >= 0, f"{end} is not reached from {start} by steps of {step}")
     whole = all(isinstance(number, int) for number in numbers)
-    if whole:
-        length = -((start - end) // step)
+    dtype = call.dtype or ("int64" if whole else DEFAULT_DTYPE)
+    if dtype == "int64":
+        # As in torch, the numbers are cut off to integers first.
+        call.require(int(step) != 0, f"step {step} is 0 as an integer", argument="step")
+        length = max(-((int(start) - int(end)) // int(step)), 0)
     else:
         quotient = (float(end) - float(start)) / float(step)
         call.require(math.isfinite(quotient), f"bounds {start} and {end} are too far apart")
         length = math.ceil(quotient)
-    return TensorType(call.dtype or ("int64" if whole else DEFAULT_DTYPE), (length,))
+    return TensorType(dtype, (length,))
 
 
 def linspace(call: Call) -> TensorType:

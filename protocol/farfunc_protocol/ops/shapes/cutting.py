@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from ...graph import TensorType
@@ -234,7 +235,7 @@ def _at_indices(call: Call, dim: int, indices: tuple[int, ...]) -> tuple[TensorT
     shape, position, length = _axis_to_split(call, dim)
     bounds = [0, *indices, length]
     lengths = []
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         lengths.append(max(_clamped(end, length) - _clamped(start, length), 0))
     return _pieces(call, shape, position, lengths)
 

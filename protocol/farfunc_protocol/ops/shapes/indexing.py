@@ -94,13 +94,14 @@ def _index_along(call: Call) -> tuple[Shape, int]:
     """Check an index of as many axes as self; returns its shape and the axis."""
     shape, places = call.self.shape, call.index.shape
     position = axis(call, call.dim, len(shape))
+    if any(length == 0 for length in places):
+        return places, position  # an empty index may have any dtype and any number of axes
     _require_indices(call, call.index, "index")
-    if 0 not in [length for length in places if isinstance(length, int)]:
-        call.require(
-            max(len(places), 1) == max(len(shape), 1),
-            f"the index has {len(places)} axes, self {len(shape)}",
-            argument="index",
-        )
+    call.require(
+        max(len(places), 1) == max(len(shape), 1),
+        f"the index has {len(places)} axes, self {len(shape)}",
+        argument="index",
+    )
     return places, position
 
 
@@ -122,7 +123,7 @@ def scatter(call: Call) -> TensorType:
         same_dtype(call, [call.self, source], argument="src")
         if len(places) == len(source.shape):
             _fits(call, places, source.shape, None, "src")
-        elif 0 not in [length for length in places if isinstance(length, int)]:
+        elif all(length != 0 for length in places):
             call.require(
                 max(len(source.shape), 1) == max(len(places), 1), f"src has {len(source.shape)} axes", argument="src"
             )
@@ -244,3 +245,27 @@ def one_hot(call: Call) -> TensorType:
     )
     call.require(call.self.dtype == "int64", f"indices of dtype {call.self.dtype}", argument="self")
     return TensorType("int64", (*call.self.shape, call.num_classes))
+
+
+def nonzero_static(call: Call) -> TensorType:
+    """nonzero_static: the places that are not 0, cut or filled up to a given number."""
+    call.require(isinstance(call.size, Symbol) or call.size >= 0, f"size {call.size} is negative", argument="size")
+    return TensorType("int64", (call.size, len(call.self.shape)))
+
+
+def repeat_interleave(call: Call) -> TensorType:
+    """repeat_interleave.self_Tensor: each element its own number of times, of a given total."""
+    total = call.output_size
+    if total is None:
+        call.refuse(
+            "the length of the result depends on the values of repeats",
+            argument="output_size",
+            remedy="give output_size",
+        )
+    call.require(isinstance(total, Symbol) or total >= 0, f"length {total} is negative", argument="output_size")
+    _require_indices(call, call.repeats, "repeats")
+    shape = call.self.shape
+    position = 0 if call.dim is None else axis(call, call.dim, len(shape))
+    if call.dim is None or not shape:
+        return TensorType(call.self.dtype, (total,))
+    return TensorType(call.self.dtype, replace(shape, position, total))

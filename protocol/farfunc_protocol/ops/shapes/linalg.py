@@ -254,7 +254,13 @@ def cross(call: Call) -> TensorType:
     """linalg_cross: along an axis of length 3."""
     call.require(len(call.self.shape) == len(call.other.shape), "the operands differ in their axes", argument="other")
     shape = broadcast(call, call.self.shape, call.other.shape)
-    position = axis(call, call.dim, len(shape), scalar=False)
+    if call.dim is None:
+        # torch.cross without an axis takes the first one of length 3.
+        position = next((at for at, length in enumerate(shape) if length == 3), None)
+        if position is None:
+            call.refuse("there is no axis of length 3")
+    else:
+        position = axis(call, call.dim, len(shape), scalar=False)
     for name in ("self", "other"):
         length = call.arguments[name].shape[position]
         call.require(length == 3, f"axis {position} has length {length}, not 3", argument=name)
@@ -271,8 +277,7 @@ def householder(call: Call) -> TensorType:
 
 def vander(call: Call) -> TensorType:
     """linalg_vander: powers of each element."""
-    shape = call.x.shape
-    call.require(bool(shape), "it takes a vector", argument="x")
+    shape = call.x.shape or (1,)
     count = shape[-1] if call.N is None else call.N
     call.require(call.N is None or count > 1, f"N = {count} is not above 1", argument="N")
     dtype = "int64" if promotion.category(call.x.dtype) in ("bool", "integral") else call.x.dtype

@@ -9,7 +9,7 @@ from typing import Any
 from ...graph import TensorType
 from ..call import Call, Symbol
 from .axes import Shape, axes, axis, broadcast, numel, replace, without
-from .promotion import result_type
+from .promotion import category, result_type
 
 __all__ = ["same"]
 
@@ -154,7 +154,10 @@ def sum_to_size(call: Call) -> TensorType:
             call.refuse(
                 f"axis {position + offset} has length {shape[position + offset]}, not {length}", argument="size"
             )
-    return _shaped(call, size)
+    # torch sums, and booleans become int64, only where the shape changes.
+    dtype = call.self.dtype
+    changed = tuple(size) != tuple(shape) or not size
+    return TensorType("int64" if changed and category(dtype) in ("bool", "integral") else dtype, tuple(size))
 
 
 def at_least(rank: int) -> Callable[[Call], TensorType | tuple[TensorType, ...]]:

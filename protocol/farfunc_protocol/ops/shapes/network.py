@@ -8,8 +8,8 @@ from typing import Any
 from ...graph import TensorType
 from ..call import Call
 from .axes import Shape, axis, broadcast, expand_to, replace, same_dtype
-from .elementwise import floating_only
-from .promotion import result_type
+from .elementwise import floating, floating_only
+from .promotion import real_of, result_type
 
 __all__ = ["attention", "convolution", "layer_norm", "loss", "pooling"]
 
@@ -137,6 +137,8 @@ def layer_norm(call: Call) -> TensorType:
 def channel_norm(call: Call) -> TensorType:
     """batch_norm, instance_norm, group_norm: over channels, the second axis."""
     shape = call.input.shape
+    if len(shape) == 1 and shape[0] == 0:
+        return call.input  # torch returns an empty input before it looks for channels
     call.require(len(shape) >= 2, f"an input with {len(shape)} axes", argument="input")
     if "num_groups" in call.arguments:
         groups = call.num_groups
@@ -210,7 +212,7 @@ def pairwise_distance(call: Call) -> TensorType:
     """pairwise_distance: the norm of differences along the last axis."""
     shape = broadcast(call, call.x1.shape, call.x2.shape)
     call.require(bool(shape), "operands without axes")
-    dtype = result_type(call, call.tensors)
+    dtype = real_of(floating(call, result_type(call, call.tensors)))
     return TensorType(dtype, (*shape[:-1], *((1,) if call.keepdim else ())))
 
 

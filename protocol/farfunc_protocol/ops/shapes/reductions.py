@@ -57,6 +57,24 @@ def accumulated(call: Call, dtype: str) -> str:
     return "int64" if category(dtype) in ("bool", "integral") else dtype
 
 
+def gradient(call: Call) -> tuple[TensorType, ...]:
+    """gradient: one derivative for each axis, of the operand's shape."""
+    rank = len(call.self.shape)
+    dims = call.arguments.get("dim")
+    chosen = tuple(range(rank)) if dims is None else axes(call, (dims,) if isinstance(dims, int) else dims, rank)
+    call.require(call.edge_order in (1, 2), f"edge order {call.edge_order}", argument="edge_order", remedy="use 1 or 2")
+    for position in chosen:
+        call.require(
+            position < rank and call.self.shape[position] >= call.edge_order + 1,
+            f"axis {position} has fewer than {call.edge_order + 1} places",
+            argument="self",
+        )
+    spacing = call.arguments.get("spacing")
+    if isinstance(spacing, tuple):
+        call.require(len(spacing) == len(chosen), f"{len(spacing)} spacings for {len(chosen)} axes", argument="spacing")
+    return (TensorType(promotion.floating(call.self.dtype), call.self.shape),) * len(chosen)
+
+
 def averaged(call: Call, dtype: str) -> str:
     """mean: a floating dtype is given, or is that of the operand."""
     given = call.arguments.get("dtype") or dtype
@@ -207,13 +225,14 @@ def diff(call: Call) -> TensorType:
     position = axis(call, call.dim, len(shape), scalar=False)
     call.require(call.n >= 0, f"n = {call.n} is negative", argument="n")
     length = shape[position]
+    if call.n == 0:
+        return call.self
     for name in ("prepend", "append"):
         extra = getattr(call, name)
         if extra is not None:
             call.require(len(extra.shape) == len(shape), f"it has {len(extra.shape)} axes", argument=name)
             length = length + extra.shape[position]
-    operands = [type_ for type_ in call.tensors]
-    return TensorType(promotion.result_type(call, operands), replace(shape, position, max(length - call.n, 0)))
+    return TensorType(promotion.result_type(call, call.tensors), replace(shape, position, max(length - call.n, 0)))
 
 
 def nansummed(call: Call, dtype: str) -> str:
