@@ -38,7 +38,25 @@ class LocalServer:
         Its address.
     """
 
+    @classmethod
+    def start(cls) -> LocalServer:
+        """Start one, if what it needs is installed.
+
+        Raises
+        ------
+        ConnectionFailed
+            Says what was looked for and how to get a server.
+        """
+        if not can_start():
+            raise ConnectionFailed(
+                "there is no farfunc server to compute on: FARFUNC_URL is not set, farfunc.connect was not called, "
+                "and the server extra is not installed here",
+                remedy="set FARFUNC_URL=http://host:port, or `pip install 'farfunc[server]'` and `farfunc serve`",
+            )
+        return cls()
+
     def __init__(self) -> None:
+        self._owner = os.getpid()
         self._folder = tempfile.mkdtemp(prefix="farfunc-")
         self._log = os.path.join(self._folder, "server.log")
         with open(self._log, "wb") as log:
@@ -86,6 +104,8 @@ class LocalServer:
     def stop(self) -> None:
         """Stop the server and remove its data; does nothing the second time."""
         atexit.unregister(self.stop)
+        if os.getpid() != self._owner:
+            return  # a forked child: the server is its parent's
         if self._process.stdin and not self._process.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

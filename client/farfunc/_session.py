@@ -170,6 +170,10 @@ class Session:
         response = yield HttpRequest("POST", f"/v1/functions{query}", [encoded.file], headers)
         return FunctionInfo.from_json(_json(_checked(response)))
 
+    def greet(self) -> Exchange[None]:
+        """Ask for something cheap that needs the token: whether a farfunc server answers."""
+        _json(_checked((yield HttpRequest("GET", "/v1/devices", headers={"accept": "application/json"}))))
+
     def describe(self, reference: str) -> Exchange[FunctionInfo]:
         """What the server knows of a function."""
         response = yield HttpRequest("GET", _function_path(reference), headers={"accept": "application/json"})

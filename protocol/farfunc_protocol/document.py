@@ -97,7 +97,7 @@ def function_from_bytes(
     ProtocolError
         For bytes that are no safetensors file, or not one of a function.
     """
-    tensors, metadata = safetensors.decode(file)
+    tensors, metadata = safetensors.decode(file, limits=limits)
     if METADATA_KEY not in metadata:
         raise ProtocolError(
             "the safetensors file holds no farfunc function",
