@@ -24,9 +24,11 @@ from .transforms import FlatTransform
 __all__ = [
     "BINARY_MEDIA_TYPE",
     "MAX_SEED",
+    "MAX_TRANSFORMS",
     "EvaluateRequest",
     "EvaluateResponse",
     "check_reference",
+    "check_seed",
     "decode_request",
     "decode_response",
     "encode_request",
@@ -37,7 +39,9 @@ BINARY_MEDIA_TYPE = safetensors.MEDIA_TYPE
 """The media type of function files, requests and responses."""
 
 MAX_SEED = 2**63 - 1
+
 MAX_TRANSFORMS = 16
+"""How long a chain may be."""
 
 _REFERENCE = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[1-9][0-9]{0,8})?")
 
@@ -123,9 +127,10 @@ def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
         "request",
         required=("format", "function", "transforms"),
         optional=("seed",),
+        error=InvalidRequest,
     )
     check_format(header["format"], "request")
-    items = list_of(header["transforms"], "request.transforms")
+    items = list_of(header["transforms"], "request.transforms", error=InvalidRequest)
     if len(items) > MAX_TRANSFORMS:
         raise InvalidRequest(
             f"{len(items)} transforms are given, {MAX_TRANSFORMS} are allowed", where="request.transforms"
@@ -147,7 +152,7 @@ def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
         ),
         arrays=tuple(tensors[str(i)] for i in range(len(tensors))),
         captures=captures,
-        seed=_seed(header.get("seed")),
+        seed=check_seed(header.get("seed")),
     )
 
 
@@ -175,9 +180,10 @@ def _number(text: str, where: str) -> int:
     return int(text)
 
 
-def _seed(given: Any) -> int | None:
+def check_seed(given: Any, where: str = "request.seed") -> int | None:
+    """Return ``given`` if it is a seed, or None."""
     if given is None:
         return None
     if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= MAX_SEED:
-        raise InvalidRequest(f"the seed {shown(given)} is not an integer of 0 to 2**63-1", where="request.seed")
+        raise InvalidRequest(f"the seed {shown(given)} is not an integer of 0 to 2**63-1", where=where)
     return given

@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .errors import InvalidGraph, InvalidRequest
+from .errors import InvalidGraph, InvalidRequest, ProtocolError
 
 __all__ = ["canonical_json", "list_of", "members_of", "parse_json", "shown"]
 
@@ -73,24 +73,31 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def members_of(document: Any, where: str, *, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
-    """The members of a JSON object; raises InvalidGraph for a missing or an unknown one."""
+def members_of(
+    document: Any,
+    where: str,
+    *,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    error: type[ProtocolError] = InvalidGraph,
+) -> dict[str, Any]:
+    """The members of a JSON object; raises ``error`` for a missing or an unknown one."""
     if not isinstance(document, dict):
-        raise InvalidGraph(f"an object is expected here, not {shown(document)}", where=where)
+        raise error(f"an object is expected here, not {shown(document)}", where=where)
     missing = [name for name in required if name not in document]
     if missing:
-        raise InvalidGraph(f"the member {missing[0]!r} is missing", where=where)
+        raise error(f"the member {missing[0]!r} is missing", where=where)
     unknown = sorted(set(document) - set(required) - set(optional))
     if unknown:
         known = ", ".join((*required, *optional))
-        raise InvalidGraph(f"there is no member {unknown[0]!r} here", where=where, remedy=f"the members are {known}")
+        raise error(f"there is no member {unknown[0]!r} here", where=where, remedy=f"the members are {known}")
     return document
 
 
-def list_of(document: Any, where: str) -> list[Any]:
+def list_of(document: Any, where: str, *, error: type[ProtocolError] = InvalidGraph) -> list[Any]:
     """The items of a JSON array."""
     if not isinstance(document, list):
-        raise InvalidGraph(f"a list is expected here, not {shown(document)}", where=where)
+        raise error(f"a list is expected here, not {shown(document)}", where=where)
     return document
 
 

@@ -1,0 +1,251 @@
+"""Requests and responses of an evaluation as JSON, for curl and for pipelines.
+
+A request names the transforms as torch.func does, and gives the arguments in the structure that
+the function was written for::
+
+    {"function": "arm", "transforms": [{"transform": "vmap"}, {"transform": "jacfwd", "argnums": 0}],
+     "args": [[[0.0, -0.78, 0.0, -2.35, 0.0, 1.57, 0.78]]], "kwargs": {}, "seed": 7, "encoding": "lists"}
+
+``args`` and ``kwargs`` are those of the outermost transform; ``jvp`` takes ``[primals, tangents]``,
+``vjp`` ``[primals, cotangents]``. A tuple is a list; a value that is no array stands as it is, or
+may be left out of ``kwargs``. Arrays are in any form of :mod:`farfunc_protocol.array_json`; those
+of the response are in the form that ``encoding`` names, ``"lists"`` or ``"base64"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import array_json, transforms
+from .arrays import Array
+from .errors import InvalidRequest
+from .graph import Function, TensorType
+from .limits import DEFAULT_LIMITS, Limits
+from .messages import MAX_TRANSFORMS, EvaluateRequest, check_reference, check_seed
+from .pytree import broadcast_prefix, flatten, unflatten
+from .strict_json import list_of, members_of, shown
+from .transforms import Jvp, Transform, Vjp, Vmap
+from .transforms.flat import with_axis
+
+__all__ = ["JsonRequest", "encode_json_response", "read_json_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class JsonRequest:
+    """A request that has been read, but not yet held against its function.
+
+    Attributes
+    ----------
+    function, seed:
+        As in :class:`~farfunc_protocol.messages.EvaluateRequest`.
+    transforms:
+        In the user's form, outermost first.
+    args, kwargs:
+        The JSON of the arguments.
+    encoding:
+        Of the response's arrays.
+    """
+
+    function: str
+    transforms: tuple[Transform, ...]
+    args: list[Any]
+    kwargs: Mapping[str, Any]
+    seed: int | None = None
+    encoding: str = "lists"
+
+    def bind(
+        self, function: Function, output_types: Sequence[TensorType], *, limits: Limits = DEFAULT_LIMITS
+    ) -> tuple[EvaluateRequest, Any]:
+        """Hold the request against its function.
+
+        Parameters
+        ----------
+        function:
+            The one that ``self.function`` names.
+        output_types:
+            The types of its result leaves.
+
+        Returns
+        -------
+        request:
+            In the flat form, with the arrays.
+        result:
+            The spec tree of the result, for :func:`encode_json_response`.
+
+        Raises
+        ------
+        FarfuncError
+            With the path of the argument at fault.
+        """
+        given = _read((self.args, self.kwargs), _expected(self.transforms, function, output_types), limits)
+        leaves, tree = flatten(given)
+        arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
+        levels = [unflatten(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
+        for transform in self.transforms:
+            levels.append(transform.inner(*levels[-1]))
+        out = unflatten(function.out_tree, list(output_types))
+        flats = []
+        for transform, level in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
+            flats.append(transform.flat(*level, out))
+            out = transform.outer(*level, out)
+        return EvaluateRequest(self.function, tuple(reversed(flats)), arrays, seed=self.seed), out
+
+
+def read_json_request(document: Any, *, function: str | None = None, where: str = "request") -> JsonRequest:
+    """Read the JSON document of a request.
+
+    Parameters
+    ----------
+    function:
+        The function, where the URL names it and the document does not.
+    """
+    required = ("args",) if function else ("function", "args")
+    members = members_of(
+        document, where, required=required, optional=("transforms", "kwargs", "seed", "encoding"), error=InvalidRequest
+    )
+    chain = list_of(members.get("transforms", []), f"{where}.transforms", error=InvalidRequest)
+    if len(chain) > MAX_TRANSFORMS:
+        raise InvalidRequest(
+            f"{len(chain)} transforms are given, {MAX_TRANSFORMS} are allowed", where=f"{where}.transforms"
+        )
+    kwargs = members.get("kwargs", {})
+    if not isinstance(kwargs, dict):
+        raise InvalidRequest(f"kwargs is an object, not {shown(kwargs)}", where=f"{where}.kwargs")
+    encoding = members.get("encoding", "lists")
+    if encoding not in ("lists", "base64"):
+        raise InvalidRequest(f'encoding is "lists" or "base64", not {shown(encoding)}', where=f"{where}.encoding")
+    return JsonRequest(
+        function=check_reference(members.get("function", function), f"{where}.function"),
+        transforms=tuple(transforms.from_json(item, where=f"{where}.transforms[{i}]") for i, item in enumerate(chain)),
+        args=list_of(members["args"], f"{where}.args", error=InvalidRequest),
+        kwargs=kwargs,
+        seed=check_seed(members.get("seed"), f"{where}.seed"),
+        encoding=encoding,
+    )
+
+
+def encode_json_response(arrays: Sequence[Array], result: Any, encoding: str) -> dict[str, Any]:
+    """The JSON document of a result.
+
+    Parameters
+    ----------
+    arrays:
+        The result leaves.
+    result:
+        The spec tree that :meth:`JsonRequest.bind` returned.
+
+    >>> import numpy as np
+    >>> array = Array.from_numpy(np.ones(2))
+    >>> encode_json_response([array], {"w": array.type}, "lists")
+    {'result': {'w': {'dtype': 'float64', 'data': [1.0, 1.0]}}}
+    """
+    write = array_json.to_base64 if encoding == "base64" else array_json.to_lists
+    leaves = iter(arrays)
+
+    def encode(tree: Any) -> Any:
+        if isinstance(tree, TensorType):
+            return write(next(leaves))
+        if isinstance(tree, list | tuple):
+            return [encode(item) for item in tree]
+        if isinstance(tree, dict):
+            return {str(key): encode(item) for key, item in tree.items()}
+        return tree if isinstance(tree, str | int | float | bool | None) else None
+
+    return {"result": encode(result)}
+
+
+def _expected(
+    transforms: Sequence[Transform], function: Function, output_types: Sequence[TensorType]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The spec trees of the outermost arguments; the length of a batch is a symbol."""
+    args, kwargs = unflatten(function.in_tree, list(function.graph.inputs))
+    out = unflatten(function.out_tree, list(output_types))
+    for depth, transform in enumerate(reversed(transforms)):
+        if isinstance(transform, Vmap):
+            args = _batched(transform, args, f"batch_{depth}")
+        elif isinstance(transform, Jvp):
+            args, kwargs = (args, args), {}
+        elif isinstance(transform, Vjp):
+            args, kwargs = (args, transform.check_output(out)[0]), {}
+        transform.inner(args, kwargs)  # raises what torch.func raises
+        out = transform.outer(args, kwargs, out)
+    return args, kwargs
+
+
+def _batched(transform: Vmap, args: tuple[Any, ...], size: str) -> tuple[Any, ...]:
+    leaves, tree = flatten(args)
+    axes = broadcast_prefix(transform.in_dims, tree)
+    batched = []
+    for leaf, axis in zip(leaves, axes, strict=True):
+        if axis is None or not isinstance(leaf, TensorType):
+            batched.append(leaf)
+            continue
+        if not -len(leaf.shape) - 1 <= axis <= len(leaf.shape):
+            raise InvalidRequest(f"in_dims has {axis} for an argument that is {leaf} without its batch axis")
+        batched.append(with_axis(leaf, axis, size))
+    return unflatten(tree, batched)
+
+
+def _read(document: tuple[Any, Any], expected: tuple[Any, Any], limits: Limits) -> tuple[Any, Any]:
+    return tuple(
+        _read_tree(part, tree, where, limits)
+        for part, tree, where in zip(document, expected, ("args", "kwargs"), strict=True)
+    )  # type: ignore[return-value]  # a pair gives a pair
+
+
+def _read_tree(document: Any, expected: Any, where: str, limits: Limits) -> Any:
+    """The expected tree with the arrays of the document."""
+    if isinstance(expected, TensorType):
+        array = array_json.from_json(document, expected=expected, where=where, limits=limits)
+        _check_type(array.type, expected, where)
+        return array
+    if isinstance(expected, list | tuple):
+        items = list_of(document, where, error=InvalidRequest)
+        if len(items) != len(expected):
+            raise InvalidRequest(f"{len(expected)} values are expected here, {len(items)} are given", where=where)
+        pairs = enumerate(zip(items, expected, strict=True))
+        read = [_read_tree(item, tree, f"{where}[{i}]", limits) for i, (item, tree) in pairs]
+        return read if isinstance(expected, list) else tuple(read)
+    if isinstance(expected, dict):
+        return _read_members(document, expected, where, limits)
+    if type(document) is not type(expected) or document != expected:
+        raise InvalidRequest(
+            f"the function was traced with {shown(expected)} here, and {shown(document)} is given",
+            where=where,
+            remedy="a value that is no array is part of the function: trace it anew with the other value",
+        )
+    return expected
+
+
+def _read_members(document: Any, expected: dict[Any, Any], where: str, limits: Limits) -> dict[Any, Any]:
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"an object is expected here, not {shown(document)}", where=where)
+    names = {str(key): key for key in expected}
+    unknown = sorted(set(document) - set(names))
+    if unknown:
+        known = ", ".join(names) or "none"
+        raise InvalidRequest(
+            f"there is no member {shown(unknown[0])} here", where=where, remedy=f"the members are {known}"
+        )
+    read = {}
+    for name, key in names.items():
+        if name in document:
+            read[key] = _read_tree(document[name], expected[key], f"{where}.{name}", limits)
+        elif any(isinstance(leaf, TensorType) for leaf in flatten(expected[key])[0]):
+            raise InvalidRequest(f"the member {name!r} is missing", where=where)
+        else:
+            read[key] = expected[key]
+    return read
+
+
+def _check_type(given: TensorType, expected: TensorType, where: str) -> None:
+    pairs = zip(given.shape, expected.shape, strict=False)
+    fits = len(given.shape) == len(expected.shape) and all(isinstance(e, str) or g == e for g, e in pairs)
+    if given.dtype != expected.dtype or not fits:
+        raise InvalidRequest(
+            f"{given} is given, {expected} is expected",
+            where=where,
+            remedy="to map over one more axis, add a vmap to the transforms",
+        )
