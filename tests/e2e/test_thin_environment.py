@@ -4,6 +4,7 @@ import os
 import subprocess
 
 import pytest
+
 from support.environments import is_marked_thin
 from support.paths import ROOT, TESTS
 
