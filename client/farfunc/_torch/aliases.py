@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from farfunc_protocol.builder import GraphBuilder, Value
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import PendingEquation, Value
 from farfunc_protocol.ops import OPS
-from torch.utils._python_dispatch import _disable_current_modes
 
 from .aliases import Alias, Memory
 from .conversion import to_array, to_tensor, torch_dtype

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import DTYPES
 from farfunc_protocol.errors import InvalidArray

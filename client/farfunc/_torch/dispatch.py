@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from farfunc_protocol.builder import Value, ValueOperand
-from farfunc_protocol.errors import FarfuncError, InvalidArray, InvalidGraph
-from farfunc_protocol.graph import TensorType
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -17,6 +14,10 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
+
+from farfunc_protocol.builder import Value, ValueOperand
+from farfunc_protocol.errors import InvalidArray, InvalidGraph
+from farfunc_protocol.graph import TensorType
 
 from .aliases import Alias, Memory
 from .capture import NotConstant, outside_traces

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.graph import TensorType
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from farfunc_protocol.builder import Value
 
 from .aliases import Alias, Memory, View, write

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+
 from farfunc_protocol.ops import OPS
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from farfunc_protocol.ops import OPS
 from farfunc_protocol.ops.op import Op
 from farfunc_protocol.schema import Argument

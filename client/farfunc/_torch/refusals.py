@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import torch
+
 from farfunc_protocol.errors import DataDependentError, FarfuncError, MutationError, TraceError, UnsupportedOperator
 
 from .location import user_line, user_line_of

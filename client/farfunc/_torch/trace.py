@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import TraceError
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from .aliases import Alias, Memory, alias_of, read
 from .capture import Captured, Constants

@@ -1,0 +1,147 @@
+"""One case, computed locally by torch.func and remotely, up to the transport: traced, written to bytes, read,
+validated, lowered and differentiated by the server's own code.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from farfunc._tracing import trace
+from farfunc._torch import TorchFrontEnd
+from farfunc_protocol.document import function_from_bytes, function_to_bytes
+from farfunc_protocol.errors import FarfuncError, TraceError
+from farfunc_protocol.transforms import FlatTransform
+from farfunc_protocol.validate import validate_function
+from farfunc_server.evaluation.engine import Engine
+
+from .cases import SEED, Case
+
+__all__ = ["AGREE", "CRASHED", "LOCAL_FAILS", "UNSUPPORTED", "WRONG", "Outcome", "compare"]
+
+AGREE, UNSUPPORTED, WRONG, CRASHED, LOCAL_FAILS = "agree", "unsupported", "wrong", "crashed", "local fails"
+
+_TOLERANCE = {
+    torch.float64: (1e-7, 1e-7),
+    torch.complex128: (1e-7, 1e-7),
+    torch.float32: (1e-4, 1e-4),
+    torch.complex64: (1e-4, 1e-4),
+}
+_FRONT_END = TorchFrontEnd()
+_ENGINE = Engine()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a case.
+
+    Attributes
+    ----------
+    kind:
+        ``agree``; ``unsupported``: a typed error; ``wrong``: another result; ``crashed``: any other error;
+        ``local fails``: nothing to compare with, for torch.func itself refuses.
+    reason:
+        The error or the difference.
+    closed_over:
+        Agrees where indices and masks are constants, for as arguments they would decide about shapes.
+    """
+
+    kind: str
+    reason: str = ""
+    closed_over: bool = False
+
+
+def compare(case: Case) -> Outcome:
+    """Compare jacrev, and jacfwd where the entry has it."""
+    outcome = _compare(case)
+    if outcome.kind == UNSUPPORTED and len(case.differentiated) < len(case.arguments):
+        retried = _compare(case.with_constants())
+        if retried.kind != UNSUPPORTED:
+            return Outcome(retried.kind, retried.reason, closed_over=True)
+    return outcome
+
+
+def _compare(case: Case) -> Outcome:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transforms = ["jacrev", "jacfwd"] if case.forward else ["jacrev"]
+        local = {name: _attempt(lambda name=name: _locally(name, case)) for name in transforms}
+        try:
+            file = _file(case)
+        except FarfuncError as error:
+            if all(isinstance(result, Exception) for result in local.values()):
+                return Outcome(LOCAL_FAILS, _shown(local["jacrev"]))
+            kind = UNSUPPORTED if isinstance(error, TraceError) else CRASHED
+            return Outcome(kind, _shown(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            if all(isinstance(result, Exception) for result in local.values()):
+                return Outcome(LOCAL_FAILS, _shown(local["jacrev"]))
+            return Outcome(CRASHED, _shown(error))
+        counted = 0
+        for name, expected in local.items():
+            remote = _attempt(lambda name=name: _remotely(name, case, file))
+            if isinstance(expected, Exception):
+                if isinstance(remote, Exception) and not isinstance(remote, FarfuncError):
+                    return Outcome(CRASHED, f"{name}: {_shown(remote)}")
+                continue
+            counted += 1
+            if isinstance(remote, Exception):
+                return Outcome(CRASHED, f"{name}: {_shown(remote)}")
+            difference = _difference(expected, remote)
+            if difference:
+                return Outcome(WRONG, f"{name}: {difference}")
+    return Outcome(AGREE) if counted else Outcome(LOCAL_FAILS, _shown(local["jacrev"]))
+
+
+def _locally(name: str, case: Case) -> list[torch.Tensor]:
+    torch.manual_seed(SEED)
+    if name == "jacfwd":
+        transformed = torch.func.jacfwd(case.function, case.differentiated, randomness="same")
+    else:
+        transformed = torch.func.jacrev(case.function, case.differentiated)
+    return torch.utils._pytree.tree_leaves(transformed(*case.arguments))
+
+
+def _file(case: Case) -> bytes:
+    torch.manual_seed(SEED)
+    types = [_FRONT_END.type_of(argument) for argument in case.arguments]
+    return function_to_bytes(trace(case.function, types, {}, _FRONT_END).function)
+
+
+def _remotely(name: str, case: Case, file: bytes) -> list[torch.Tensor]:
+    function = function_from_bytes(file)
+    validate_function(function)
+    attributes: dict[str, Any] = {"argnums": case.differentiated}
+    if name == "jacfwd":
+        attributes["randomness"] = "same"
+    arrays = [_FRONT_END.to_array(argument) for argument in case.arguments]
+    results = _ENGINE.evaluate(function, [FlatTransform(name, attributes)], arrays, seed=SEED)
+    return [_FRONT_END.from_array(result, None) for result in results]
+
+
+def _attempt(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        return error
+
+
+def _difference(expected: list[torch.Tensor], given: list[torch.Tensor]) -> str | None:
+    if len(expected) != len(given):
+        return f"{len(given)} results instead of {len(expected)}"
+    for number, (left, right) in enumerate(zip(expected, given, strict=True)):
+        if left.dtype != right.dtype or left.shape != right.shape:
+            return f"result {number} is {right.dtype}{list(right.shape)}, not {left.dtype}{list(left.shape)}"
+        rtol, atol = _TOLERANCE.get(left.dtype, (2e-2, 2e-2))
+        left = left.detach().resolve_conj().resolve_neg()
+        if not torch.allclose(left, right, rtol=rtol, atol=atol, equal_nan=True):
+            return f"result {number} differs by up to {(left - right).abs().nan_to_num().max().item():.2g}"
+    return None
+
+
+def _shown(error: Exception) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first[:300]}"
