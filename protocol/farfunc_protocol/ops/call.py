@@ -8,6 +8,7 @@ has bound the symbol.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -22,6 +23,9 @@ TypedOperand = TensorType | None | tuple[TensorType | None, ...]
 
 MAX_RANK = 64
 """torch's own bound on the number of axes."""
+
+MAX_ELEMENTS = 2**63
+"""Where torch's counts of elements end."""
 
 
 class UnknownDimension(InvalidGraph):
@@ -96,7 +100,7 @@ class Call:
             self.arguments[argument.name] = self._operand(argument, operand)
         attribute_path = f"{where}.attributes" if where else "attributes"
         for name, value in schema.complete(attributes, where=attribute_path).items():
-            self.arguments[name] = _with_symbols(value)
+            self.arguments[name] = _attribute(value)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -145,9 +149,16 @@ class Call:
             self.refuse(f"{argument.name!r} takes {argument.type}", argument=argument.name)
         if len(operand.shape) > MAX_RANK:
             self.refuse(f"{len(operand.shape)} axes are more than {MAX_RANK}", argument=argument.name)
-        if all(isinstance(length, int) for length in operand.shape):
-            return operand
-        return TensorType(operand.dtype, tuple(Symbol(n) if isinstance(n, str) else n for n in operand.shape))
+        if math.prod(length for length in operand.shape if isinstance(length, int)) >= MAX_ELEMENTS:
+            self.refuse("a tensor of 2**63 elements or more", argument=argument.name)
+        return with_symbols(operand)
+
+
+def with_symbols(type_: TensorType) -> TensorType:
+    """The type with symbols in place of names."""
+    if all(isinstance(length, int) for length in type_.shape):
+        return type_
+    return TensorType(type_.dtype, tuple(Symbol(n) if isinstance(n, str) else n for n in type_.shape))
 
 
 def without_symbols(shape: tuple[Any, ...]) -> tuple[Dimension, ...]:
@@ -155,9 +166,9 @@ def without_symbols(shape: tuple[Any, ...]) -> tuple[Dimension, ...]:
     return tuple(length.name if isinstance(length, Symbol) else length for length in shape)
 
 
-def _with_symbols(value: Any) -> Any:
+def _attribute(value: Any) -> Any:
     if isinstance(value, dict):
         return Symbol(value["dim"])
     if isinstance(value, tuple):
-        return tuple(map(_with_symbols, value))
+        return tuple(map(_attribute, value))
     return value

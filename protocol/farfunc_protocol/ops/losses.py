@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import costs
 from .op import Op, rows
 from .shapes import network
-from .shapes.elementwise import absolute, floating
+from .shapes.elementwise import floating, promoted
 
 __all__ = ["ROWS"]
 
@@ -17,7 +17,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(absolute),
+        network.loss(network.difference),
         "Absolute difference.",
         "l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor",
         cost=costs.transcendental,
@@ -29,13 +29,13 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(),
+        network.loss(promoted, "self"),
         "Absolute difference, squared near 0, scaled by delta.",
         "huber_loss(Tensor self, Tensor target, int reduction=1, float delta=1.) -> Tensor",
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(),
+        network.loss(promoted, "self"),
         "Logistic loss of two classes.",
         "soft_margin_loss(Tensor self, Tensor target, int reduction=1) -> Tensor",
         cost=costs.transcendental,
@@ -66,7 +66,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(floating),
+        network.loss(promoted, "self"),
         "Hinge loss of a distance.",
         "hinge_embedding_loss(Tensor self, Tensor target, float margin=1., int reduction=1) -> Tensor",
         cost=costs.transcendental,

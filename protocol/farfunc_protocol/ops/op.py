@@ -10,7 +10,7 @@ from ..errors import UnsupportedOperator
 from ..graph import TensorType
 from ..schema import Schema, parse_schema
 from . import costs
-from .call import MAX_RANK, Call, Symbol, TypedOperand, without_symbols
+from .call import MAX_ELEMENTS, MAX_RANK, Call, Symbol, TypedOperand, with_symbols, without_symbols
 
 __all__ = ["MAX_OUTPUTS", "CostRule", "Op", "ShapeRule", "rows"]
 
@@ -118,7 +118,8 @@ class Op:
         >>> OPS["mm"].cost((square, square), (square,), {})
         2000.0
         """
-        return float(self.cost_rule(Call(self.schema, inputs, attributes), outputs))
+        call = Call(self.schema, inputs, attributes)
+        return float(self.cost_rule(call, tuple(with_symbols(result) for result in outputs)))
 
 
 _DROPPING_OUT = frozenset({"scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu"})
@@ -129,7 +130,7 @@ def _checked(call: Call, result: TensorType) -> TensorType:
     if len(result.shape) > MAX_RANK:
         call.refuse(f"the result would have {len(result.shape)} axes, more than {MAX_RANK}")
     lengths = [length for length in result.shape if not isinstance(length, Symbol)]
-    if math.prod(lengths) >= 2**63:
+    if math.prod(lengths) >= MAX_ELEMENTS:
         call.refuse("the result would have more than 2**63 elements")
     if len(lengths) == len(result.shape):
         return result

@@ -9,7 +9,7 @@ from typing import Any
 from ...graph import TensorType
 from ..call import Call
 from .axes import Shape, axes, axis, broadcast, expand_to, same_dtype, without
-from .promotion import result_type
+from .promotion import category, result_type
 
 __all__ = ["einsum", "matmul", "matrix_product", "tensordot"]
 
@@ -193,6 +193,7 @@ def einsum(call: Call) -> TensorType:
             position += 1
     dtype = same_dtype(call, call.tensors)
     if not arrow:
+        _refuse_widening(call, dtype, terms, "".join(label for label in lengths if left.count(label) == 1) + "...")
         letters = sorted(label for label in lengths if left.count(label) == 1)
         return TensorType(dtype, (*batch, *(lengths[label] for label in letters)))
     result: list[Any] = []
@@ -204,7 +205,19 @@ def einsum(call: Call) -> TensorType:
             continue
         call.require(label in lengths, f"{label!r} is in the result, but in no term", argument="equation")
         result.append(lengths[label])
+    _refuse_widening(call, dtype, terms, right)
     return TensorType(dtype, tuple(result))
+
+
+def _refuse_widening(call: Call, dtype: str, terms: list[str], result: str) -> None:
+    # A label that one term has alone is summed by ``sum``, which widens integers to int64; one
+    # that two terms share by ``bmm``, which does not. torch's result then depends on the order.
+    if category(dtype) not in ("bool", "integral") or dtype == "int64":
+        return
+    for term in terms:
+        for label in set(_LABELS.findall(term)) - set(_LABELS.findall(result)):
+            if sum(label in other for other in terms) == 1:
+                call.refuse(f"a sum of {dtype}", remedy="convert the operands to int64 with to.dtype")
 
 
 def _labels(call: Call, term: str) -> list[str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from ...graph import TensorType
 from ..call import Call, Symbol
 from .axes import Shape, broadcast
-from .elementwise import floating_real_only
-from .promotion import DEFAULT_DTYPE, category, result_type, scalar_dtype
+from .elementwise import floating_only
+from .promotion import DEFAULT_DTYPE, category, scalar_dtype
 
 __all__ = ["arange", "filled", "filled_like", "sized"]
 
@@ -162,4 +162,4 @@ def like(call: Call) -> TensorType:
 def normal(call: Call) -> TensorType:
     """normal: means and deviations broadcast."""
     shape = broadcast(call, *(type_.shape for type_ in call.tensors))
-    return TensorType(floating_real_only(call, result_type(call, call.tensors)), shape)
+    return TensorType(floating_only(call, call.tensors[0].dtype), shape)

@@ -9,7 +9,7 @@ from ...graph import TensorType
 from ..call import Call
 from .axes import Shape, axis, broadcast, expand_to, replace, same_dtype
 from .elementwise import floating, floating_only
-from .promotion import real_of, result_type
+from .promotion import category, real_of, result_type
 
 __all__ = ["attention", "convolution", "layer_norm", "loss", "pooling"]
 
@@ -170,16 +170,25 @@ _REDUCTIONS = (0, 1, 2)
 """torch's enumeration: none, mean, sum."""
 
 
-def loss(choice: Callable[[Call, str], str] | None = None) -> Callable[[Call], TensorType]:
-    """A rule: a loss of two tensors that broadcast; one number unless reduction is 0 (none)."""
+def loss(choice: Callable[[Call, str], str] | None = None, *names: str) -> Callable[[Call], TensorType]:
+    """A rule: a loss of tensors that broadcast; one number unless reduction is 0 (none).
+
+    The dtype is that of the named operands, by default of all.
+    """
 
     def rule(call: Call) -> TensorType:
         call.require(call.reduction in _REDUCTIONS, f"reduction {call.reduction}", argument="reduction")
         shape = broadcast(call, *(type_.shape for type_ in call.tensors))
-        dtype = result_type(call, call.tensors)
+        dtype = result_type(call, [call.arguments[name] for name in names] or call.tensors)
         return TensorType(choice(call, dtype) if choice else dtype, shape if call.reduction == 0 else ())
 
     return rule
+
+
+def difference(call: Call, dtype: str) -> str:
+    """l1_loss: real, and int64 for a sum of integers."""
+    integers = category(dtype) in ("bool", "integral") and call.reduction == 2
+    return "int64" if integers else real_of(dtype)
 
 
 def class_loss(call: Call) -> TensorType:
@@ -191,13 +200,12 @@ def class_loss(call: Call) -> TensorType:
     position = 1 if len(shape) > 1 else 0
     expected = (*shape[:position], *shape[position + 1 :])
     if tuple(target) == tuple(shape) and call.schema.name == "cross_entropy_loss":
-        result = expected
-    else:
-        call.require(
-            tuple(target) == tuple(expected), f"targets of shape {tuple(target)} for {tuple(shape)}", argument="target"
-        )
-        result = target
-    return TensorType(call.self.dtype, result if call.reduction == 0 else ())
+        dtype = result_type(call, [call.self, call.target])  # probabilities of classes
+        return TensorType(dtype, expected if call.reduction == 0 else ())
+    call.require(
+        tuple(target) == tuple(expected), f"targets of shape {tuple(target)} for {tuple(shape)}", argument="target"
+    )
+    return TensorType(call.self.dtype, expected if call.reduction == 0 else ())
 
 
 def cosine_similarity(call: Call) -> TensorType:

@@ -72,7 +72,13 @@ def gradient(call: Call) -> tuple[TensorType, ...]:
     spacing = call.arguments.get("spacing")
     if isinstance(spacing, tuple):
         call.require(len(spacing) == len(chosen), f"{len(spacing)} spacings for {len(chosen)} axes", argument="spacing")
-    return (TensorType(promotion.floating(call.self.dtype), call.self.shape),) * len(chosen)
+        ticks = [[item] if isinstance(item, TensorType) else [] for item in spacing]
+    else:
+        ticks = [[]] * len(chosen)
+    return tuple(
+        TensorType(promotion.floating(promotion.result_type(call, [call.self, *coordinates])), call.self.shape)
+        for coordinates in ticks
+    )
 
 
 def averaged(call: Call, dtype: str) -> str:
