@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from farfunc_protocol.errors import ServerBusy, TimeLimitExceeded, WorkerDied
@@ -29,14 +29,14 @@ class Job:
     message, payload:
         What it is sent.
     file:
-        The function's file, sent where the worker has not got it.
+        Reads the function's file, which is sent where the worker has not got it.
     seconds:
         The time limit, from now, waiting included.
     """
 
     message: Evaluate | Infer
     payload: Sequence[Buffer]
-    file: Sequence[Buffer]
+    file: Callable[[], Sequence[Buffer]]
     seconds: float
 
 

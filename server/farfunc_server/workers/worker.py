@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from farfunc_protocol.errors import from_problem
 
@@ -125,12 +125,12 @@ class Worker:
         return answer, data
 
     async def call_with_function(
-        self, message: Evaluate | Infer, payload: Sequence[Buffer], file: Sequence[Buffer]
+        self, message: Evaluate | Infer, payload: Sequence[Buffer], file: Callable[[], Sequence[Buffer]]
     ) -> tuple[Message, memoryview]:
         """Send a message about a function, and the function's file where the worker has not got it."""
         answer, data = await self.call(message, payload)
         if isinstance(answer, UnknownFunction):
-            await self.call(Load(message.function), file)
+            await self.call(Load(message.function), await asyncio.to_thread(file))
             answer, data = await self.call(message, payload)
         return answer, data
 

@@ -1,0 +1,39 @@
+"""``farfunc serve`` and ``python -m farfunc_server``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_NEEDED = ("torch", "fastapi", "uvicorn", "pydantic", "prometheus_client")
+_USAGE = "usage: farfunc serve [options]      (farfunc serve --help lists them)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["serve"]:
+        words = words[1:]
+    elif words and not words[0].startswith("-"):
+        print(f"farfunc: there is no command {words[0]!r}\n{_USAGE}", file=sys.stderr)
+        return 2
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"farfunc: a server needs {', '.join(missing)}, which this environment has not: "
+            "run pip install 'farfunc[server]'",
+            file=sys.stderr,
+        )
+        return 1
+
+    from .serving import serve
+    from .settings import read_settings
+
+    return serve(read_settings(words))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

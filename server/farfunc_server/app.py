@@ -1,0 +1,83 @@
+"""The application: its parts, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from farfunc_protocol._version import __version__
+
+from .metrics import Metrics
+from .registry import Registry
+from .routes import evaluation, functions, service
+from .routes.context import Context
+from .routes.middleware import RequestMiddleware
+from .routes.problems import add_problem_handlers
+from .scheduling.dispatcher import Dispatcher
+from .settings import Settings
+from .store import Store
+from .workers.devices import find_devices, threads_each
+from .workers.pool import Pool, PoolSettings
+
+__all__ = ["create_app"]
+
+_DESCRIPTION = """
+torch.func, from afar. A function is a graph of known ATen operators (never code); this server
+differentiates it with torch.func. Bodies are JSON or safetensors. Every error is an RFC 9457 problem
+document with a stable `code`, the place of the fault (`where`) and a `remedy`.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make an application; its workers start with its lifespan.
+
+    Raises
+    ------
+    ServerError
+        The data folder cannot be used.
+    """
+    metrics = Metrics()
+    devices = settings.devices or find_devices()
+    pool = Pool(
+        PoolSettings(
+            devices=devices,
+            threads=settings.threads or threads_each(devices),
+            memory_bytes=settings.memory_limit,
+            operations=settings.operation_limit,
+            spare=settings.spare,
+        ),
+        on_restart=lambda device: metrics.worker_restarts.labels(device).inc(),
+    )
+    dispatcher = Dispatcher(pool, settings.queue_size)
+    context = Context(settings, metrics, Registry(Store(settings.data_dir)), pool, dispatcher)
+    metrics.observe(
+        queue_depth=lambda: len(dispatcher.queue),
+        workers_ready=lambda: sum(status.state == "ready" for status in pool.status()),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        pool.start()
+        dispatcher.start()
+        try:
+            yield
+        finally:
+            await dispatcher.stop()
+            await pool.stop()
+            context.registry.store.close()
+
+    app = FastAPI(
+        title="farfunc",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.context = context
+    app.add_middleware(RequestMiddleware, metrics=metrics, token=settings.token, is_closing=lambda: context.is_closing)
+    add_problem_handlers(app)
+    for router in (functions.router, evaluation.router, service.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,64 @@
+"""What Prometheus is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
+
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """The counters of one server.
+
+    Attributes
+    ----------
+    requests:
+        HTTP requests by route, method and status.
+    latency:
+        Seconds from a request's arrival to the end of its answer, by route.
+    evaluations:
+        Evaluations by outcome: ``ok`` or the code of the error.
+    evaluation_seconds:
+        Seconds that evaluations took on their device.
+    worker_restarts:
+        Workers that were lost, by device.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "farfunc_http_requests", "HTTP requests.", ("route", "method", "status"), registry=self._registry
+        )
+        self.latency = Histogram(
+            "farfunc_http_request_seconds",
+            "From a request's arrival to the end of its answer.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self.evaluations = Counter(
+            "farfunc_evaluations", "Evaluations by outcome.", ("outcome",), registry=self._registry
+        )
+        self.evaluation_seconds = Histogram(
+            "farfunc_evaluation_seconds", "Time on the device.", buckets=_BUCKETS, registry=self._registry
+        )
+        self.worker_restarts = Counter(
+            "farfunc_worker_restarts", "Workers that were lost.", ("device",), registry=self._registry
+        )
+        self._queue_depth = Gauge("farfunc_queue_depth", "Evaluations that wait.", registry=self._registry)
+        self._workers_ready = Gauge("farfunc_workers_ready", "Workers that take requests.", registry=self._registry)
+
+    def observe(self, queue_depth: Callable[[], float], workers_ready: Callable[[], float]) -> None:
+        """Say where the gauges' values come from."""
+        self._queue_depth.set_function(queue_depth)
+        self._workers_ready.set_function(workers_ready)
+
+    def exposition(self) -> bytes:
+        """Everything, in the text format of Prometheus."""
+        return generate_latest(self._registry)

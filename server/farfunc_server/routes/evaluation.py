@@ -1,0 +1,176 @@
+"""Evaluate: a whole chain of transforms, in binary or JSON, or one transform by its URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+
+from farfunc_protocol import array_json
+from farfunc_protocol.errors import FarfuncError, InvalidRequest
+from farfunc_protocol.json_messages import JsonRequest, encode_json_response, read_json_request
+from farfunc_protocol.messages import decode_request, decode_response, encode_request
+from farfunc_protocol.strict_json import parse_json
+
+from ..scheduling.dispatcher import Job
+from ..workers.frames import Buffer
+from ..workers.messages import Evaluate, Result
+from . import openapi
+from .context import Context, context_of
+from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
+from .inference import known_with_types
+from .models import EvaluateBody, ResultBody, TransformBody
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["evaluation"])
+
+Answer = TypeVar("Answer")
+
+_CALL_MEMBERS = ("args", "kwargs", "seed", "encoding")
+_PATIENCE = 0.05  # seconds before a wait is worth a look at whether the client is still there
+
+
+class TransformName(StrEnum):
+    """What may stand behind a function's path."""
+
+    apply = "apply"
+    jacfwd = "jacfwd"
+    jacrev = "jacrev"
+    hessian = "hessian"
+    grad = "grad"
+    grad_and_value = "grad_and_value"
+    jvp = "jvp"
+    vjp = "vjp"
+    vmap = "vmap"
+
+
+@router.post(
+    "/v1/evaluate",
+    summary="Evaluate a function under a chain of transforms",
+    openapi_extra=openapi.body(EvaluateBody, "A safetensors file: see `farfunc_protocol.messages`."),
+    responses={
+        200: openapi.result("The result, in the form of the request or of Accept.", ResultBody),
+        **openapi.problems(404, 406, 413, 415, 422, 503, 504),
+    },
+)
+async def evaluate(request: Request) -> Response:
+    """The general form: `vmap(jacfwd(f))` is a chain of two. The header `X-Timeout` gives a time limit in seconds."""
+    context = context_of(request)
+    form = body_form(request, BINARY, JSON)
+    answer = answer_form(request, (form, JSON if form == BINARY else BINARY))
+    seconds = time_limit(request, context.settings.time_limit)
+    body = await read_body(request, context.settings.body_limit)
+    if form == JSON:
+        document = await off_loop(len(body), lambda: parse_json(body, where="request"))
+        return await _evaluate_json(request, context, read_json_request(document), answer, seconds, len(body))
+    decoded = await off_loop(len(body), lambda: decode_request(body))
+    data = await _run(request, context, decoded.function, [body], seconds)
+    if answer == BINARY:
+        return Response(data, media_type=BINARY)
+    arrays = decode_response(data).arrays
+    document = {"leaves": [array_json.to_lists(array) for array in arrays]}
+    return Response(json.dumps(document), media_type=JSON)
+
+
+@router.post(
+    "/v1/functions/{reference}/{transform}",
+    summary="Evaluate one transform of a function",
+    openapi_extra=openapi.body(TransformBody, None),
+    responses={
+        200: openapi.result("The result.", ResultBody),
+        **openapi.problems(404, 406, 413, 415, 422, 503, 504),
+    },
+)
+async def evaluate_transform(request: Request, reference: str, transform: TransformName) -> Response:
+    """The user's form of torch.func, as JSON: `apply` is the function itself."""
+    context = context_of(request)
+    body_form(request, JSON)
+    answer = answer_form(request, (JSON, BINARY))
+    seconds = time_limit(request, context.settings.time_limit)
+    body = await read_body(request, context.settings.body_limit)
+    document = await off_loop(len(body), lambda: parse_json(body, where="request"))
+    if not isinstance(document, dict):
+        raise InvalidRequest("the request is not an object", where="request", remedy='send {"args": [...]}')
+    whole = {name: value for name, value in document.items() if name in _CALL_MEMBERS}
+    parameters = {name: value for name, value in document.items() if name not in _CALL_MEMBERS}
+    if transform is not TransformName.apply:
+        whole["transforms"] = [{**parameters, "transform": transform.value}]
+    elif parameters:
+        raise InvalidRequest(
+            f"apply takes no {sorted(parameters)[0][:80]!r}",
+            where="request",
+            remedy=f"its members are {', '.join(_CALL_MEMBERS)}",
+        )
+    read = read_json_request(whole, function=reference)
+    return await _evaluate_json(request, context, read, answer, seconds, len(body))
+
+
+async def _evaluate_json(
+    request: Request, context: Context, read: JsonRequest, answer: str, seconds: float, size: int
+) -> Response:
+    entry = context.registry.store.find(read.function)
+    known = await known_with_types(context, entry.id, request.state.request_id, seconds)
+    if known.output_types is None:
+        raise InvalidRequest(
+            "the types of the function's results depend on its arguments' lengths, which JSON requests need beforehand",
+            where="request.function",
+            remedy="register the function with arguments of fixed lengths, or send the request in binary",
+        )
+    types = known.output_types
+    bound, result = await off_loop(size, lambda: read.bind(known.function, types))
+    data = await _run(request, context, entry.id, encode_request(bound), seconds)
+    if answer == BINARY:
+        return Response(data, media_type=BINARY)
+
+    def encode() -> str:
+        return json.dumps(encode_json_response(decode_response(data).arrays, result, read.encoding), allow_nan=False)
+
+    return Response(await off_loop(data.nbytes, encode), media_type=JSON)
+
+
+async def _run(
+    request: Request, context: Context, reference: str, payload: Sequence[Buffer], seconds: float
+) -> memoryview:
+    """Have a worker evaluate an encoded request."""
+    store = context.registry.store
+    identity = store.find(reference).id
+    job = Job(Evaluate(identity, request.state.request_id), payload, lambda: (store.read(identity),), seconds)
+    metrics = context.metrics
+    try:
+        message, data = await _while_connected(request, context.dispatcher.run(job))
+    except FarfuncError as error:
+        metrics.evaluations.labels(error.code).inc()
+        raise
+    metrics.evaluations.labels("ok").inc()
+    if isinstance(message, Result):
+        metrics.evaluation_seconds.observe(message.seconds)
+    return data
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Wait for work, and give it up when the client goes: what still waits leaves the queue."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=_PATIENCE)
+        if not task.done():
+            gone = asyncio.ensure_future(_disconnected(request))
+            try:
+                await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,201 @@
+"""The JSON bodies, as OpenAPI shows them.
+
+Requests are read by :mod:`farfunc_protocol.json_messages`, whose errors name the path of the
+fault; these models describe and do not parse.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "DeviceModel",
+    "EvaluateBody",
+    "FunctionBody",
+    "FunctionList",
+    "FunctionModel",
+    "FunctionSummary",
+    "HealthModel",
+    "OperatorModel",
+    "ProblemModel",
+    "ReadyModel",
+    "ResultBody",
+    "TransformBody",
+]
+
+_SIN_GRAPH = {
+    "inputs": ["float64[2]"],
+    "captures": [],
+    "equations": [{"op": "sin", "in": [0], "out": [1]}],
+    "outputs": [1],
+}
+
+
+class FunctionBody(BaseModel):
+    """A function as a JSON document."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "format": 1,
+                "graph": _SIN_GRAPH,
+                "in_tree": ["tuple", ["tuple", "*"], {"dict": []}],
+                "out_tree": "*",
+                "constants": [],
+            }
+        }
+    )
+    format: int = Field(description="Version of the format: 1.")
+    graph: dict[str, Any] = Field(description="Inputs, captures, equations and outputs.")
+    in_tree: Any = Field(description="The structure of (args, kwargs).")
+    out_tree: Any = Field(description="The structure of the result.")
+    constants: list[Any] = Field(default=[], description="One array for each capture, null where the call gives it.")
+
+
+class _CallBody(BaseModel):
+    args: list[Any] = Field(
+        description='Positional arguments: nested lists, {"dtype", "data"} or {"dtype", "shape", "base64"}.'
+    )
+    kwargs: dict[str, Any] = Field(default={}, description="Keyword arguments.")
+    seed: int | None = Field(default=None, ge=0, lt=2**63, description="For random operators.")
+    encoding: Literal["lists", "base64"] = Field(default="lists", description="Of the arrays of the answer.")
+
+
+class TransformBody(_CallBody):
+    """Arguments of the transformed function, with the parameters of torch.func beside them.
+
+    `jvp` takes `args: [primals, tangents]`, `vjp` `args: [primals, cotangents]`.
+    """
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": {"args": [[0.0, 1.0]], "argnums": 0}})
+    argnums: int | list[int] = Field(default=0, description="jacfwd, jacrev, hessian, grad, grad_and_value.")
+    has_aux: bool = Field(default=False, description="All but vmap and hessian.")
+    chunk_size: int | None = Field(default=None, description="jacrev, vmap.")
+    randomness: Literal["error", "different", "same"] = Field(default="error", description="jacfwd, vmap.")
+    in_dims: Any = Field(default=0, description="vmap.")
+    out_dims: Any = Field(default=0, description="vmap.")
+
+
+class EvaluateBody(_CallBody):
+    """A function, a chain of transforms (outermost first) and the arguments of the outermost."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "function": "sin",
+                "transforms": [{"transform": "vmap"}, {"transform": "jacfwd", "argnums": 0}],
+                "args": [[[0.0, 1.0], [2.0, 3.0]]],
+            }
+        }
+    )
+    function: str = Field(description="sha256:<hex>, name, or name@version.")
+    transforms: list[dict[str, Any]] = Field(default=[], description="Each with the parameters of torch.func.")
+
+
+class ResultBody(BaseModel):
+    """What torch.func returns, arrays in the asked encoding."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"result": {"dtype": "float64", "data": [[1.0, 0.0], [0.0, 0.5403023058681398]]}}}
+    )
+    result: Any
+
+
+class FunctionSummary(BaseModel):
+    """A named function."""
+
+    id: str = Field(description="Its identity: the SHA-256 of its file.", examples=["sha256:" + "0" * 64])
+    name: str | None = Field(examples=["arm"])
+    version: int | None = Field(examples=[3])
+    signature: str = Field(
+        description="Types and trees; ? where only torch can tell.", examples=["(float64[7]) -> float64[6]"]
+    )
+    bytes: int = Field(examples=[1216])
+    created: float = Field(description="Seconds since 1970.", examples=[1.8e9])
+
+
+class FunctionModel(FunctionSummary):
+    """A function."""
+
+    names: list[str] = Field(description="Every name@version that it has.", examples=[["arm@3"]])
+    versions: list[int] = Field(description="Of the name that was asked for.", examples=[[1, 2, 3]])
+    inputs: list[str] = Field(description="Types of the argument leaves.", examples=[["float64[7]"]])
+    outputs: list[str | None] = Field(description="Types of the result leaves.", examples=[["float64[6]"]])
+    captures: int = Field(description="Constants, and values that each call gives.", examples=[0])
+    open_captures: list[int] = Field(description="Those that each call gives.", examples=[[]])
+    in_tree: Any = Field(description="The structure of (args, kwargs).")
+    out_tree: Any = Field(description="The structure of the result.")
+    equations: int = Field(examples=[158])
+    operators: dict[str, int] = Field(description="How often each occurs.", examples=[{"sin": 7, "matmul": 7}])
+    operations: float | None = Field(description="Scalar operations of one evaluation, about.", examples=[1900.0])
+
+
+class FunctionList(BaseModel):
+    """A page of named functions."""
+
+    functions: list[FunctionSummary]
+    next: str | None = Field(description="The path of the next page.", examples=["/v1/functions?after=arm@3&limit=100"])
+
+
+class OperatorModel(BaseModel):
+    """A row of the op table."""
+
+    name: str = Field(examples=["add.Tensor"])
+    schema_: str = Field(
+        alias="schema", examples=["add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor"]
+    )
+    doc: str = Field(examples=["self + alpha * other."])
+    shape_rule: bool = Field(description="Whether its results' shapes are known without torch.")
+    random: bool
+
+
+class DeviceModel(BaseModel):
+    """A device and its worker."""
+
+    name: str = Field(examples=["cuda:0"])
+    state: Literal["starting", "ready", "failing"]
+    description: str | None = Field(examples=["NVIDIA H200"])
+    memory_bytes: int | None = Field(description="The most that one evaluation may take.")
+    restarts: int = Field(description="Workers that it has lost.")
+
+
+class HealthModel(BaseModel):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyModel(BaseModel):
+    """Whether evaluations are taken."""
+
+    status: Literal["ready", "starting", "closing"]
+
+
+class ProblemModel(BaseModel):
+    """An error: RFC 9457."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:farfunc:error:function_not_found",
+                "title": "Function not found",
+                "status": 404,
+                "code": "function_not_found",
+                "detail": "this server has no function 'arm'",
+                "remedy": "register it with POST /v1/functions; GET /v1/functions lists what there is",
+                "request_id": "5f0c8a2c41d9e7b3",
+            }
+        }
+    )
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable, for programs.")
+    detail: str
+    where: str | None = Field(default=None, description="The path of the fault in the document.")
+    rule: str | None = Field(default=None, description="The rule of the validator that was broken.")
+    remedy: str | None = None
+    retry_after: float | None = None
+    request_id: str | None = None

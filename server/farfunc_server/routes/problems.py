@@ -1,0 +1,93 @@
+"""Every failure as one RFC 9457 document."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE, FarfuncError, InvalidRequest
+
+__all__ = [
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "RouteNotFound",
+    "UnsupportedMediaType",
+    "add_problem_handlers",
+    "problem_response",
+]
+
+
+class RouteNotFound(FarfuncError):
+    """There is nothing at the path."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class MethodNotAllowed(FarfuncError):
+    """The path exists, and does not take the method."""
+
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+
+
+class NotAcceptable(FarfuncError):
+    """No form that the client accepts can be given."""
+
+    code, status, title = "not_acceptable", 406, "Not acceptable"
+
+
+class UnsupportedMediaType(FarfuncError):
+    """The body is of a form that the route does not read."""
+
+    code, status, title = "unsupported_media_type", 415, "Unsupported media type"
+
+
+def problem_response(error: FarfuncError, request_id: str | None, headers: dict[str, str] | None = None) -> Response:
+    """The answer for an error."""
+    error.request_id = request_id
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))  # whole seconds, as RFC 9110 wants
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    # A message may quote what the client sent, half a surrogate pair included: ASCII holds it all.
+    return Response(json.dumps(error.to_problem()), error.status, headers, PROBLEM_MEDIA_TYPE)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Have the application answer all its errors so."""
+
+    async def farfunc_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, FarfuncError)
+        request.state.error_code = error.code
+        return problem_response(error, request.state.request_id)
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        found = _of_starlette(request, error)
+        request.state.error_code = found.code
+        return problem_response(found, request.state.request_id, dict(error.headers or {}))
+
+    async def validation_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return await farfunc_error(request, InvalidRequest(first["msg"], where=where))
+
+    app.add_exception_handler(FarfuncError, farfunc_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+
+
+def _of_starlette(request: Request, error: HTTPException) -> FarfuncError:
+    path: Any = request.url.path[:200]
+    if error.status_code == 404:
+        return RouteNotFound(f"there is nothing at {path!r}", remedy="the routes are listed at /docs")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return MethodNotAllowed(f"{path!r} does not take {request.method}", remedy=f"use {allowed}")
+    return InvalidRequest(str(error.detail)) if error.status_code < 500 else FarfuncError(str(error.detail))

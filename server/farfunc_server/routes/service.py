@@ -1,0 +1,80 @@
+"""What is asked of the service itself: is it well, what can it do, what has it done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from farfunc_protocol.ops import OPS
+
+from ..metrics import METRICS_MEDIA_TYPE
+from .context import context_of
+from .models import DeviceModel, HealthModel, OperatorModel, ReadyModel
+
+__all__ = ["router"]
+
+router = APIRouter()
+
+
+@router.get("/healthz", tags=["service"], summary="Is the process alive?", response_model=HealthModel)
+async def healthz() -> Response:
+    """200 as long as the web process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/readyz",
+    tags=["service"],
+    summary="Are evaluations taken?",
+    response_model=ReadyModel,
+    responses={503: {"model": ReadyModel}},
+)
+async def readyz(request: Request) -> Response:
+    """200 when every device has a worker; 503 before that, and during a shutdown."""
+    context = context_of(request)
+    if context.is_closing:
+        return JSONResponse({"status": "closing"}, 503)
+    is_ready = context.pool.is_ready
+    return JSONResponse({"status": "ready" if is_ready else "starting"}, 200 if is_ready else 503)
+
+
+@router.get("/metrics", tags=["service"], summary="Figures for Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Requests, latency, queue, evaluations, workers lost; in the text format of Prometheus."""
+    return Response(context_of(request).metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+
+
+@router.get("/v1/ops", tags=["service"], summary="The op table", response_model=dict[str, list[OperatorModel]])
+async def ops() -> Response:
+    """Every operator that a graph may use, with ATen's own schema."""
+    return JSONResponse({"ops": _OPERATORS})
+
+
+@router.get("/v1/devices", tags=["service"], summary="The devices", response_model=dict[str, list[DeviceModel]])
+async def devices(request: Request) -> Response:
+    """Each device, and how its worker is."""
+    found: list[dict[str, Any]] = [
+        {
+            "name": status.name,
+            "state": status.state,
+            "description": status.description,
+            "memory_bytes": status.memory_bytes,
+            "restarts": status.restarts,
+        }
+        for status in context_of(request).pool.status()
+    ]
+    return JSONResponse({"devices": found})
+
+
+_OPERATORS = [
+    {
+        "name": op.name,
+        "schema": op.schema.text,
+        "doc": op.doc,
+        "shape_rule": op.shape_rule is not None,
+        "random": op.random,
+    }
+    for op in OPS.values()
+]

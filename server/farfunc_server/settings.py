@@ -1,0 +1,183 @@
+"""What a server is told when it starts: flags of the command line, or ``FARFUNC_*`` variables.
+
+Every setting has both: ``--time-limit 60`` is ``FARFUNC_TIME_LIMIT=60``; the flag wins. The token
+is a variable only, since command lines can be read by other users of a machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Settings", "read_settings"]
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one server.
+
+    Attributes
+    ----------
+    host, port:
+        Where it listens; port 0 takes a free one.
+    data_dir:
+        Where functions are kept.
+    devices:
+        One worker for each: ``cpu``, ``cpu:0``, ``cuda:1``; empty for every GPU, or else one CPU worker.
+    threads:
+        Threads of a CPU worker; None shares the cores among the workers.
+    queue_size:
+        How many evaluations may wait.
+    time_limit:
+        The longest an evaluation may take, waiting included, in seconds; also the default.
+    body_limit:
+        The largest request body, in bytes.
+    memory_limit:
+        The most memory of one evaluation, in bytes; None for half of the device's.
+    operation_limit:
+        The most scalar operations of one evaluation.
+    spare:
+        Whether a started process waits to take the place of a worker that dies.
+    shutdown_limit:
+        Seconds that running evaluations are given when the server is asked to stop.
+    log_level:
+        ``debug``, ``info``, ``warning`` or ``error``.
+    token:
+        What ``Authorization: Bearer`` must carry; None to let anyone in.
+    stop_with_stdin:
+        Whether to stop when the standard input ends, that is with the process that started the server.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8017
+    data_dir: Path = Path("farfunc-data")
+    devices: tuple[str, ...] = ()
+    threads: int | None = None
+    queue_size: int = 256
+    time_limit: float = 300.0
+    body_limit: int = 1 << 30
+    memory_limit: int | None = None
+    operation_limit: float = 1e18
+    spare: bool = True
+    shutdown_limit: float = 30.0
+    log_level: str = "info"
+    token: str | None = field(default=None, repr=False)
+    stop_with_stdin: bool = False
+
+
+def _port(text: str) -> int:
+    if not 0 <= (port := int(text)) < 65536:
+        raise ValueError
+    return port
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) < 1e6:
+        raise ValueError
+    return seconds
+
+
+def _positive(text: str) -> float:
+    if not (number := float(text)) > 0:
+        raise ValueError
+    return number
+
+
+def _bytes(text: str) -> int:
+    """A size: ``1048576``, ``1M``, ``1.5G``.
+
+    >>> _bytes("2M")
+    2097152
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None or not (size := int(float(found[1]) * _UNITS[found[2].upper()])):
+        raise ValueError
+    return size
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    devices = tuple(part.strip() for part in text.split(",") if part.strip())
+    if len(set(devices)) != len(devices) or not all(re.fullmatch(r"(cpu|cuda)(:\d{1,3})?", name) for name in devices):
+        raise ValueError
+    return devices
+
+
+def _switch(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
+
+
+def _level(text: str) -> str:
+    if text.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError
+    return text.lower()
+
+
+# (setting, how it is read, what it may be, what it does)
+_OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
+    ("host", str, "an address", "address to listen on; beyond 127.0.0.1 set FARFUNC_TOKEN"),
+    ("port", _port, "a port from 0 to 65535", "port to listen on; 0 takes a free one"),
+    ("data_dir", Path, "a folder", "where functions are kept"),
+    ("devices", _devices, "a list such as cpu or cuda:0,cuda:1", "one worker for each; default: every GPU, else cpu"),
+    ("threads", _count, "a positive integer", "threads of a CPU worker; default: the cores, shared"),
+    ("queue_size", _count, "a positive integer", "evaluations that may wait"),
+    ("time_limit", _seconds, "a number of seconds", "the longest an evaluation may take"),
+    ("body_limit", _bytes, "a size such as 512M", "the largest request body"),
+    ("memory_limit", _bytes, "a size such as 8G", "memory of one evaluation; default: half of the device's"),
+    ("operation_limit", _positive, "a positive number", "scalar operations of one evaluation"),
+    ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
+    ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),
+    ("log_level", _level, "debug, info, warning or error", "what is logged"),
+]
+
+
+def read_settings(
+    arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ, *, prog: str = "farfunc serve"
+) -> Settings:
+    """Read flags and variables; exits with one sentence for a wrong one, as argparse does.
+
+    >>> read_settings(["--port", "0"], {"FARFUNC_PORT": "9", "FARFUNC_TIME_LIMIT": "5"}).time_limit
+    5.0
+    """
+    defaults = Settings()
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Start a server that differentiates functions with torch.func.", allow_abbrev=False
+    )
+    given: dict[str, Any] = {}
+    for name, read, meaning, description in _OPTIONS:
+        variable = f"FARFUNC_{name.upper()}"
+        default = getattr(defaults, name)
+        shown = "" if default in (None, ()) else f" [{default}]"
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{description}{shown}; {variable}",
+        )
+        text = environment.get(variable)
+        if text:
+            given[name] = _read(parser, read, text, variable, meaning)
+    parser.add_argument("--stop-with-stdin", action="store_true", help="stop when the standard input ends")
+    options = vars(parser.parse_args(arguments))
+    for name, read, meaning, _ in _OPTIONS:
+        if options[name] is not None:
+            given[name] = _read(parser, read, options[name], f"--{name.replace('_', '-')}", meaning)
+    return Settings(**given, token=environment.get("FARFUNC_TOKEN") or None, stop_with_stdin=options["stop_with_stdin"])
+
+
+def _read(parser: argparse.ArgumentParser, read: Callable[[str], Any], text: str, source: str, meaning: str) -> Any:
+    try:
+        return read(text)
+    except (ValueError, KeyError, OverflowError):
+        parser.error(f"{source} must be {meaning}, not {text!r}")
