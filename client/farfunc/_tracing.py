@@ -18,21 +18,22 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import DataDependentError, TraceError
 from farfunc_protocol.graph import Function, TensorType
-from farfunc_protocol.pytree import flatten, unflatten
+from farfunc_protocol.pytree import flatten, tree_map, unflatten
 
-from ._numpy._signals import NeedsStatic, NeedsTorch
+from ._signals import NeedsStatic
 
 __all__ = [
     "FrontEnd",
-    "NeedsTorch",
     "StaticLeaves",
     "Trace",
     "Traced",
     "current_trace",
     "front_end_for",
+    "front_end_of_call",
     "is_type",
     "numpy_front_end",
     "running",
+    "spec_of",
     "torch_front_end",
     "trace",
 ]
@@ -81,14 +82,14 @@ class Trace(Protocol):
         """What the user's function handles in place of the value."""
         ...
 
+    # For an argument of the call the front ends take a hint: torch's the call's own array (``like``), whose device
+    # the tracer seems to be on, NumPy's whether it is a Python number (``is_python_number``), which promotes nothing.
+
     def lower(self, leaf: Any) -> Value:
         """Back again; a concrete array becomes a constant."""
         ...
 
-    # Optional, read with a default where a front end has no such notion:
-    #   grad_enabled: bool          false inside torch.no_grad()
-    #   source() -> str | None      the user's own line that runs now
-    #   substituted(leaves, values) -> ContextManager    concrete arrays that stand for values meanwhile
+    # A front end that has the notion also says whether it is inside torch.no_grad(): ``grad_enabled: bool``.
 
 
 class StaticLeaves(Exception):
@@ -152,7 +153,13 @@ def running(trace: Trace) -> Iterator[None]:
         _running.traces.pop()
 
 
-def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], front_end: FrontEnd) -> Traced:
+def trace(
+    func: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    front_end: FrontEnd,
+    examples: Sequence[Any] = (),
+) -> Traced:
     """Write down what ``func`` does with arguments of these types.
 
     Parameters
@@ -163,6 +170,8 @@ def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
         Spec trees: ``TensorType`` where an array comes, the value itself for every other leaf.
     front_end:
         The kind of arrays that ``func`` is given.
+    examples:
+        The call's own arrays, in the order of the leaves; there may be more of them, or none.
 
     Raises
     ------
@@ -174,7 +183,8 @@ def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
     types, in_tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
     with front_end.start() as run, running(run):
         inputs = [run.builder.input(type) for type in types]
-        leaves = [run.lift(value) for value in inputs]
+        likes = [*examples, *[None] * len(inputs)]
+        leaves = [_lift(run, value, like) for value, like in zip(inputs, likes, strict=False)]
         inner_args, inner_kwargs = unflatten(in_tree, leaves)
         try:
             result = func(*inner_args, **inner_kwargs)
@@ -194,6 +204,12 @@ def trace(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
         )
     function = Function(finished.graph, constants, in_tree, out_tree, finished.sources)
     return Traced(function, unflatten(out_tree, [value.type for value in values]))
+
+
+def _lift(run: Any, value: Value, like: Any) -> Any:
+    if run.front_end.name == "numpy":
+        return run.lift(value, is_python_number=type(like) in (float, complex))
+    return run.lift(value, like)
 
 
 _front_ends: dict[str, FrontEnd] = {}
@@ -231,6 +247,17 @@ def front_end_for(func: Callable[..., Any], leaves: Sequence[Any]) -> FrontEnd:
     if any(isinstance(leaf, tensor) for leaf in leaves) or _belongs_to_torch(func, torch, 3):
         return torch_front_end()
     return numpy_front_end()
+
+
+def front_end_of_call(func: Callable[..., Any], arguments: Any) -> FrontEnd:
+    """That of the running trace; outside of one, that of a call with these arguments."""
+    trace = current_trace()
+    return front_end_for(func, flatten(arguments)[0]) if trace is None else trace.front_end
+
+
+def spec_of(tree: Any, front_end: FrontEnd) -> Any:
+    """The spec tree of a tree of arrays."""
+    return tree_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
 
 
 def _belongs_to_torch(thing: Any, torch: Any, depth: int) -> bool:

@@ -348,4 +348,24 @@ ROWS: tuple[Op, ...] = (
         "trace(Tensor self) -> Tensor",
         cost=costs.reduction,
     ),
+    *rows(
+        reductions.histogram_and_edges,
+        "Counts, or sums of weights, of the elements in bins; and the edges.",
+        "histogram.bin_ct(Tensor self, int bins=100, *, float[]? range=None, Tensor? weight=None, "
+        "bool density=False) -> (Tensor hist, Tensor bin_edges)",
+        "histogram.bins_tensor(Tensor self, Tensor bins, *, Tensor? weight=None, "
+        "bool density=False) -> (Tensor hist, Tensor bin_edges)",
+        cost=costs.reduction,
+    ),
+    *rows(
+        None,
+        "Edges or counts of bins in several dimensions.",
+        "_histogramdd_bin_edges(Tensor self, int[] bins, *, float[]? range=None, Tensor? weight=None, "
+        "bool density=False) -> Tensor[]",
+        "_histogramdd_from_bin_cts(Tensor self, int[] bins, *, float[]? range=None, Tensor? weight=None, "
+        "bool density=False) -> Tensor",
+        "_histogramdd_from_bin_tensors(Tensor self, Tensor[] bins, *, Tensor? weight=None, "
+        "bool density=False) -> Tensor",
+        cost=costs.reduction,
+    ),
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, TypeGuard
 
 from ..dtypes import DTYPES
-from ..errors import TransformError, TransformValueError
+from ..errors import TransformError, TransformTypeError, TransformValueError
 from ..pytree import flatten
 from ..tensor_type import TensorType
 from .flat import FlatTransform
@@ -82,6 +82,15 @@ def refuse_complex(api: str, tree: Any, what: str) -> None:
                 f"{api}: Expected all {what} to be real but received complex tensor at flattened input idx: {index}",
                 remedy="differentiate with respect to the real and imaginary parts, or use vjp or jvp",
             )
+
+
+def refuse_keywords(api: str, kwargs: Mapping[str, Any]) -> None:
+    """What jacfwd and jacrev return takes positional arguments only, in torch.func as well."""
+    for name in kwargs:
+        raise TransformTypeError(
+            f"{api}(f)(...) got an unexpected keyword argument {name!r}",
+            remedy="bind it first: functools.partial(f, name=value)",
+        )
 
 
 def require_grad(tree: Any) -> None:

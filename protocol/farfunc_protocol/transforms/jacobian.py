@@ -19,6 +19,7 @@ from .base import (
     is_array,
     leaves_of,
     refuse_complex,
+    refuse_keywords,
     require_grad,
 )
 from .check import RANDOMNESS
@@ -61,6 +62,7 @@ class Jacfwd(Transform):
     randomness: str = "error"
 
     def inner(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        refuse_keywords("jacfwd", kwargs)
         refuse_complex("jacfwd", args, "inputs")
         leaves = leaves_of(select(args, self._argnums(args)))
         for leaf in leaves:
@@ -117,6 +119,7 @@ class Jacrev(Transform):
             raise TransformValueError("jacrev: `chunk_size` should be greater than 0.")
 
     def inner(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+        refuse_keywords("jacrev", kwargs)
         refuse_complex("jacrev", args, "inputs")
         require_grad(select(args, wrap_argnums(self.argnums, len(args))))
         return args, dict(kwargs)

@@ -282,3 +282,17 @@ def histogram(call: Call) -> TensorType:
     """histc: so many counts."""
     call.require(call.bins > 0, f"{call.bins} bins", argument="bins")
     return TensorType(floating_only(call, real(call, call.self.dtype)), (call.bins,))
+
+
+def histogram_and_edges(call: Call) -> tuple[TensorType, ...]:
+    """histogram: so many counts, or one less than the edges given."""
+    dtype = floating_only(call, real(call, call.self.dtype))
+    edges = call.bins
+    if isinstance(edges, TensorType):
+        call.require(len(edges.shape) == 1, f"edges with {len(edges.shape)} axes", argument="bins")
+        call.require(edges.dtype == dtype, f"edges of {edges.dtype} for {dtype}", argument="bins")
+        count = edges.shape[0] - 1
+    else:
+        count = edges
+    call.require(count > 0, f"{count} bins", argument="bins")
+    return TensorType(dtype, (count,)), TensorType(dtype, (count + 1,))

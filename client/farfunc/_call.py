@@ -1,0 +1,235 @@
+"""A call of a transformed function outside of a trace, in two steps around the evaluation.
+
+:meth:`Call.prepare` finds or makes the trace and takes the arrays out of the arguments;
+:meth:`Call.finish` puts the result together. Between them stands the evaluator, synchronous or not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.errors import TransformError
+from farfunc_protocol.graph import TensorType
+from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
+from farfunc_protocol.transforms import Transform
+
+from ._cache import Entry, TraceCache
+from ._evaluator import Evaluator, default_evaluator
+from ._fingerprint import Fingerprint
+from ._plan import Plan, make_plan
+from ._signals import NeedsTorch
+from ._tracing import FrontEnd, StaticLeaves, front_end_for, torch_front_end
+
+__all__ = ["Call", "call", "traces"]
+
+traces = TraceCache()
+"""The traces of this process."""
+
+
+def call(
+    chain: Sequence[Transform],
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    evaluator: Evaluator | None,
+    then: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Evaluate ``func`` under a chain of transforms.
+
+    Parameters
+    ----------
+    chain:
+        Outermost first; empty for the function itself.
+    func:
+        A function that is not transformed itself.
+    args, kwargs:
+        What the outermost transform is called with.
+    evaluator:
+        None for the default client.
+    then:
+        Applied to the result.
+
+    Returns
+    -------
+    Any
+        The result, or an awaitable of it if that is what the evaluator answers with.
+    """
+    prepared = Call.prepare(chain, func, args, kwargs, evaluator)
+    answer = prepared.evaluate()
+    if isinstance(answer, Awaitable):
+        return _finish_later(prepared, answer, then)
+    result = prepared.finish(answer)
+    return result if then is None else then(result)
+
+
+async def _finish_later(prepared: Call, answer: Awaitable[list[Array]], then: Callable[[Any], Any] | None) -> Any:
+    result = prepared.finish(await answer)
+    return result if then is None else then(result)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call.
+
+    Attributes
+    ----------
+    chain, func, evaluator:
+        As given to :func:`call`.
+    leaves:
+        All leaves of ``(args, kwargs)``, in the places that ``tree`` has for them.
+    places:
+        Which of them are arrays.
+    front_end:
+        The kind of these arrays.
+    entry:
+        The trace.
+    reached:
+        What the function closes over.
+    """
+
+    chain: Sequence[Transform]
+    func: Callable[..., Any]
+    evaluator: Evaluator | None
+    leaves: list[Any]
+    tree: TreeSpec
+    places: list[int]
+    front_end: FrontEnd
+    entry: Entry
+    reached: Fingerprint
+
+    @classmethod
+    def prepare(
+        cls,
+        chain: Sequence[Transform],
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        evaluator: Evaluator | None,
+    ) -> Call:
+        """Find the trace that serves a call, or make it."""
+        leaves, tree = flatten((args, kwargs))
+        hint = _hint_for(func, tree)
+        while True:
+            front_end = torch_front_end() if hint.needs_torch else front_end_for(func, leaves)
+            places = [
+                place
+                for place, leaf in enumerate(leaves)
+                if front_end.is_array(leaf) and not (place in hint.static and type(leaf) in (float, complex))
+            ]
+            try:
+                entry, reached = _entry(chain, func, leaves, tree, places, front_end, hint)
+            except NeedsTorch:
+                hint.needs_torch = True
+            except StaticLeaves as needs:
+                hint.static |= {places[position] for position in needs.positions}
+                hint.error = needs.error
+            else:
+                return cls(chain, func, evaluator, leaves, tree, places, front_end, entry, reached)
+
+    @property
+    def arrays(self) -> list[Any]:
+        """The array leaves of the arguments."""
+        return [self.leaves[place] for place in self.places]
+
+    def evaluate(self) -> list[Array] | Awaitable[list[Array]]:
+        """Ask the evaluator."""
+        plan: Plan = self.entry.payload
+        evaluator = self.evaluator or default_evaluator()
+        arrays = [self.front_end.to_array(leaf) for leaf in self.arrays]
+        given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
+        seed = _draw_seed(self.front_end) if plan.is_random else None
+        return evaluator.evaluate(self.entry.function, plan.transforms, arrays, seed, **given)
+
+    def finish(self, arrays: Sequence[Array]) -> Any:
+        """Put the result together from the leaves that the evaluator returned."""
+        plan: Plan = self.entry.payload
+        like = _like(self.arrays)
+        return plan.result.fill([self.front_end.from_array(array, like) for array in arrays])
+
+
+@dataclass(slots=True, eq=False)
+class _Hint:
+    """What earlier traces of a function have taught about it."""
+
+    subject: Any
+    needs_torch: bool = False
+    static: frozenset[int] = frozenset()
+    error: Exception | None = None
+
+
+_MOST_HINTS = 1024
+_hints: OrderedDict[tuple[int, TreeSpec], _Hint] = OrderedDict()
+
+
+def _hint_for(func: Any, tree: TreeSpec) -> _Hint:
+    subject = getattr(func, "__code__", func)
+    key = (id(subject), tree)
+    hint = _hints.get(key)
+    if hint is None:
+        hint = _hints[key] = _Hint(subject)
+        if len(_hints) > _MOST_HINTS:
+            _hints.popitem(last=False)
+    return hint
+
+
+def _entry(
+    chain: Sequence[Transform],
+    func: Callable[..., Any],
+    leaves: list[Any],
+    tree: TreeSpec,
+    places: list[int],
+    front_end: FrontEnd,
+    hint: _Hint,
+) -> tuple[Entry, Fingerprint]:
+    reached = Fingerprint()
+    reached.add(func)
+    types: list[TensorType | None] = [None] * len(leaves)
+    kinds = []
+    for place in places:
+        leaf = leaves[place]
+        types[place] = type_ = front_end.type_of(leaf)
+        kinds += (type_, type(leaf), getattr(leaf, "device", None))
+    if len(places) < len(leaves):
+        for type_, leaf in zip(types, leaves, strict=True):
+            if type_ is None:
+                reached.add(leaf)
+    key = (front_end.name, repr(chain), tree, tuple(places), tuple(kinds), _ambient(front_end), tuple(reached.tokens))
+    if reached.opaque is None:
+        found = traces.find(key, reached)
+        if found is not None:
+            return found, reached
+    snapshot = reached.snapshot() if reached.opaque is None else None
+    spec = [leaf if type_ is None else type_ for type_, leaf in zip(types, leaves, strict=True)]
+    args, kwargs = unflatten(tree, spec)
+    try:
+        function, plan = make_plan(chain, func, args, kwargs, front_end, [leaves[place] for place in places])
+    except TransformError as error:
+        if hint.static and hint.error is not None:  # a number that had to be static is differentiated or mapped
+            raise hint.error from error
+        raise
+    return traces.add(key, reached, snapshot, function, plan), reached
+
+
+def _ambient(front_end: FrontEnd) -> Any:
+    """Settings outside of the function that change what it computes, such as torch's default dtype."""
+    ambient = getattr(front_end, "ambient", None)
+    return None if ambient is None else ambient()
+
+
+def _draw_seed(front_end: FrontEnd) -> int:
+    """From the generator that the user's own code draws from, so that seeding it makes calls reproducible."""
+    draw = getattr(front_end, "draw_seed", None)
+    return int(np.random.randint(0, 2**63 - 1, dtype=np.int64)) if draw is None else draw()
+
+
+def _like(arrays: Sequence[Any]) -> Any:
+    """The argument whose kind and device the results have: the first that is more than a number."""
+    return next(
+        (leaf for leaf in arrays if not isinstance(leaf, float | complex | np.generic)), arrays[0] if arrays else None
+    )

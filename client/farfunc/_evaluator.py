@@ -1,0 +1,54 @@
+"""What a call needs of a client."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
+
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.graph import Function
+from farfunc_protocol.transforms import FlatTransform
+
+__all__ = ["Evaluator", "default_evaluator"]
+
+
+class Evaluator(Protocol):
+    """Evaluates functions under transforms; :class:`farfunc.Client` and :class:`farfunc.AsyncClient` do."""
+
+    def evaluate(
+        self,
+        function: Function,
+        transforms: Sequence[FlatTransform],
+        arrays: Sequence[Array],
+        seed: int | None = None,
+        captures: Mapping[int, Array] | None = None,
+    ) -> list[Array] | Awaitable[list[Array]]:
+        """Evaluate ``function`` under ``transforms``.
+
+        Parameters
+        ----------
+        function:
+            The traced function; the same object for calls that share a trace.
+        transforms:
+            The chain in flat form, outermost first; empty for the function itself.
+        arrays:
+            The argument leaves of the outermost transform.
+        seed:
+            For functions that draw random numbers.
+        captures:
+            Values of the captures for which ``function.constants`` holds None, by number.
+
+        Returns
+        -------
+        list[Array]
+            The result leaves of the outermost transform; or an awaitable of them, and then the
+            transformed function returns an awaitable, too.
+        """
+        ...
+
+
+def default_evaluator() -> Evaluator:
+    """The client of calls that name none."""
+    from ._client import current_client
+
+    return current_client()

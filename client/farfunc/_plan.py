@@ -1,0 +1,117 @@
+"""What a call comes down to: a traced function, a chain of flat transforms, and how to put the result together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from farfunc_protocol.graph import Function
+from farfunc_protocol.ops import OPS
+from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
+from farfunc_protocol.transforms import FlatTransform, Transform
+
+from ._dependence import depends_on
+from ._tracing import FrontEnd, is_type, trace
+
+__all__ = ["Plan", "Result", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """The tree of a result.
+
+    Attributes
+    ----------
+    tree:
+        The user's own containers; every leaf has a place, static ones too.
+    template:
+        The static leaves in their places.
+    places:
+        The places of the arrays.
+    """
+
+    tree: TreeSpec
+    template: tuple[Any, ...]
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(cls, spec_tree: Any) -> Result:
+        """Take a spec tree apart."""
+        leaves, tree = flatten(spec_tree)
+        places = tuple(place for place, leaf in enumerate(leaves) if is_type(leaf))
+        return cls(tree, tuple(None if is_type(leaf) else leaf for leaf in leaves), places)
+
+    def fill(self, arrays: Sequence[Any]) -> Any:
+        """Put arrays into their places."""
+        if self.tree.kind == "leaf" and self.places:
+            return arrays[0]
+        leaves = list(self.template)
+        for place, array in zip(self.places, arrays, strict=True):
+            leaves[place] = array
+        return unflatten(self.tree, leaves)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """All that a call needs besides its arrays.
+
+    Attributes
+    ----------
+    transforms:
+        In flat form, outermost first.
+    result:
+        How the result leaves are put together.
+    is_random:
+        Whether the function draws random numbers.
+    """
+
+    transforms: tuple[FlatTransform, ...]
+    result: Result
+    is_random: bool
+
+
+def make_plan(
+    chain: Sequence[Transform],
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    front_end: FrontEnd,
+    examples: Sequence[Any] = (),
+) -> tuple[Function, Plan]:
+    """Trace a function under a chain of transforms.
+
+    Parameters
+    ----------
+    chain:
+        Outermost first.
+    func:
+        What the innermost of them transforms.
+    args, kwargs:
+        What the outermost is called with, as spec trees.
+    front_end, examples:
+        As for :func:`~farfunc._tracing.trace`.
+
+    Raises
+    ------
+    TransformError
+        Where torch.func refuses the arguments or the result.
+    TraceError, NeedsTorch, StaticLeaves
+        From the trace.
+    """
+    levels: list[tuple[tuple[Any, ...], Mapping[str, Any]]] = [(args, kwargs)]
+    for transform in chain:
+        levels.append(transform.inner(*levels[-1]))
+    traced = trace(func, *levels[-1], front_end, examples)
+    out, flats = traced.out, []
+    for transform, level in reversed(list(zip(chain, levels, strict=False))):
+        result = transform.outer(*level, out)
+        if not flats:
+            transform.check_dependence(*level, out, partial(depends_on, traced.function.graph))
+        flats.append(transform.flat(*level, out))
+        out = result
+    is_random = any(
+        equation.op in OPS and OPS[equation.op].draws(equation.attributes) for equation in traced.function.graph.walk()
+    )
+    return traced.function, Plan(tuple(reversed(flats)), Result.of(out), is_random)
