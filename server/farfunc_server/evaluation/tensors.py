@@ -24,6 +24,8 @@ def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
 
     The operators of a graph are functional, so read-only memory is never written to.
     """
+    if array.data.size == 0:  # NumPy gives empty arrays strides of zero, which view_as_complex refuses
+        return torch.empty(array.shape, dtype=TORCH_DTYPES[array.dtype], device=device)
     data = array.data if sys.byteorder == "little" else array.data.astype(array.data.dtype.newbyteorder("="))
     if data.flags.writeable:
         tensor = torch.from_numpy(data)
