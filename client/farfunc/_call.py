@@ -150,7 +150,17 @@ class Call:
         """Put the result together from the leaves that the evaluator returned."""
         plan: Plan = self.entry.payload
         like = _like(self.arrays)
+        if self.front_end.name == "torch":
+            from ._torch.autograd import results
+
+            return plan.result.fill(results(self, arrays, like))
         return plan.result.fill([self.front_end.from_array(array, like) for array in arrays])
+
+    def captured(self) -> list[Any]:
+        """The arrays that the function closes over and that its graph uses, as objects of this call."""
+        plan: Plan = self.entry.payload
+        found = [self.reached.arrays[place][1] for place in plan.captured]
+        return [*found, *plan.captured_elsewhere]
 
 
 @dataclass(slots=True, eq=False)
@@ -208,7 +218,7 @@ def _entry(
     spec = [leaf if type_ is None else type_ for type_, leaf in zip(types, leaves, strict=True)]
     args, kwargs = unflatten(tree, spec)
     try:
-        function, plan = make_plan(chain, func, args, kwargs, front_end, [leaves[place] for place in places])
+        function, plan = make_plan(chain, func, args, kwargs, front_end, [leaves[place] for place in places], reached)
     except TransformError as error:
         if hint.static and hint.error is not None:  # a number that had to be static is differentiated or mapped
             raise hint.error from error
@@ -218,14 +228,20 @@ def _entry(
 
 def _ambient(front_end: FrontEnd) -> Any:
     """Settings outside of the function that change what it computes, such as torch's default dtype."""
-    ambient = getattr(front_end, "ambient", None)
-    return None if ambient is None else ambient()
+    if front_end.name != "torch":
+        return None
+    from ._torch.fingerprints import ambient
+
+    return ambient()
 
 
 def _draw_seed(front_end: FrontEnd) -> int:
     """From the generator that the user's own code draws from, so that seeding it makes calls reproducible."""
-    draw = getattr(front_end, "draw_seed", None)
-    return int(np.random.randint(0, 2**63 - 1, dtype=np.int64)) if draw is None else draw()
+    if front_end.name != "torch":
+        return int(np.random.randint(0, 2**63 - 1, dtype=np.int64))
+    from ._torch.fingerprints import draw_seed
+
+    return draw_seed()
 
 
 def _like(arrays: Sequence[Any]) -> Any:

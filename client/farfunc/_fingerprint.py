@@ -299,6 +299,10 @@ def _instance(found: Fingerprint, thing: Any) -> None:
     """An instance of a class written in Python: its class and its attributes."""
     cls = type(thing)
     found.add(cls)
+    state = getattr(thing, "__farfunc_state__", None)  # an object of farfunc's own, which knows what matters
+    if state is not None:
+        found.temporary(state())
+        return
     for base in cls.__mro__:
         for name in _slots(base):
             found.tokens.append(name)

@@ -13,6 +13,7 @@ from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
 from farfunc_protocol.transforms import FlatTransform, Transform
 
 from ._dependence import depends_on
+from ._fingerprint import Fingerprint
 from ._tracing import FrontEnd, is_type, trace
 
 __all__ = ["Plan", "Result", "make_plan"]
@@ -65,11 +66,17 @@ class Plan:
         How the result leaves are put together.
     is_random:
         Whether the function draws random numbers.
+    captured:
+        The places, among the arrays of the fingerprint, of those that the graph uses.
+    captured_elsewhere:
+        Arrays that the graph uses and the fingerprint does not reach.
     """
 
     transforms: tuple[FlatTransform, ...]
     result: Result
     is_random: bool
+    captured: tuple[int, ...]
+    captured_elsewhere: tuple[Any, ...]
 
 
 def make_plan(
@@ -79,6 +86,7 @@ def make_plan(
     kwargs: Mapping[str, Any],
     front_end: FrontEnd,
     examples: Sequence[Any] = (),
+    reached: Fingerprint | None = None,
 ) -> tuple[Function, Plan]:
     """Trace a function under a chain of transforms.
 
@@ -92,6 +100,8 @@ def make_plan(
         What the outermost is called with, as spec trees.
     front_end, examples:
         As for :func:`~farfunc._tracing.trace`.
+    reached:
+        What ``func`` closes over, so that later calls find their own arrays in the same places.
 
     Raises
     ------
@@ -114,4 +124,10 @@ def make_plan(
     is_random = any(
         equation.op in OPS and OPS[equation.op].draws(equation.attributes) for equation in traced.function.graph.walk()
     )
-    return traced.function, Plan(tuple(reversed(flats)), Result.of(out), is_random)
+    places = {id(array): place for place, (_, array) in enumerate(reached.arrays if reached else ())}
+    used = [array for array in traced.captured if id(array) in places]
+    elsewhere = tuple(array for array in traced.captured if id(array) not in places)
+    plan = Plan(
+        tuple(reversed(flats)), Result.of(out), is_random, tuple(places[id(array)] for array in used), elsewhere
+    )
+    return traced.function, plan

@@ -89,7 +89,8 @@ class Trace(Protocol):
         """Back again; a concrete array becomes a constant."""
         ...
 
-    # A front end that has the notion also says whether it is inside torch.no_grad(): ``grad_enabled: bool``.
+    # A front end that has the notion also tells whether it is inside torch.no_grad() (``grad_enabled: bool``), and of
+    # which arrays its constants are copies (``captured``: items with ``tensor`` and ``array``).
 
 
 class StaticLeaves(Exception):
@@ -119,10 +120,13 @@ class Traced:
         The graph with its constants.
     out:
         The result as a spec tree: the user's own containers, array leaves as ``TensorType``.
+    captured:
+        The arrays of which constants of the graph are copies, where the front end can tell.
     """
 
     function: Function
     out: Any
+    captured: tuple[Any, ...] = ()
 
 
 def is_type(leaf: Any) -> bool:
@@ -180,6 +184,9 @@ def trace(
     NeedsTorch, StaticLeaves
         To be caught by the caller, who traces again.
     """
+    stored = getattr(func, "__farfunc_traced__", None)
+    if stored is not None:  # a registered function: there is nothing to run
+        return stored(args, kwargs)
     types, in_tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
     with front_end.start() as run, running(run):
         inputs = [run.builder.input(type) for type in types]
@@ -203,7 +210,9 @@ def trace(
             remedy="pass the value as an argument instead of keeping it in a variable that outlives its function",
         )
     function = Function(finished.graph, constants, in_tree, out_tree, finished.sources)
-    return Traced(function, unflatten(out_tree, [value.type for value in values]))
+    used = {id(constant) for constant in constants}
+    captured = tuple(item.tensor for item in getattr(run, "captured", ()) if id(item.array) in used)
+    return Traced(function, unflatten(out_tree, [value.type for value in values]), captured)
 
 
 def _lift(run: Any, value: Value, like: Any) -> Any:
@@ -218,7 +227,7 @@ _front_ends: dict[str, FrontEnd] = {}
 def torch_front_end() -> FrontEnd:
     """The torch front end; imports torch if nobody has yet."""
     if "torch" not in _front_ends:
-        from ._torch import TorchFrontEnd
+        from ._torch import TorchFrontEnd, fingerprints  # noqa: F401 - the import makes tensors comparable
 
         _front_ends["torch"] = TorchFrontEnd()
     return _front_ends["torch"]
