@@ -65,7 +65,7 @@ def main():
     print(f"  one state                  {one_ms:8.2f} ms")
     print(f"  {STATES:,} states               {batch_ms:8.2f} ms   ({1e3 * batch_ms / STATES:.1f} us each)")
     print(
-        f"  {STATES:,} by differences here  {differences_ms:8.2f} ms   ({differences_ms / batch_ms:.0f} times as long)"
+        f"  {STATES:,} by differences here  {differences_ms:8.2f} ms   ({differences_ms / batch_ms:.0f} times that)"
     )
 
     print("\na mistake, and what it says:")

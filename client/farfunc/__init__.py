@@ -1,13 +1,82 @@
-"""torch.func, from afar: the same transforms, computed on a server."""
+"""torch.func, from afar: the same transforms, computed on a server.
+
+>>> import numpy as np
+>>> import farfunc
+>>> farfunc.jacfwd(np.sin)(np.zeros(2))
+array([[1., 0.],
+       [0., 1.]])
+"""
+
+from typing import Any
 
 from farfunc_protocol._version import __version__
+from farfunc_protocol.errors import (
+    ConnectionFailed,
+    DataDependentError,
+    EvaluationError,
+    FarfuncError,
+    ForwardModeUnsupported,
+    FunctionNotFound,
+    InvalidArray,
+    InvalidGraph,
+    InvalidRequest,
+    LimitExceeded,
+    MutationError,
+    ProtocolError,
+    ServerBusy,
+    ServerError,
+    TimeLimitExceeded,
+    TraceError,
+    TransformError,
+    TransformIndexError,
+    TransformTypeError,
+    TransformValueError,
+    Unauthorized,
+    UnsupportedOperator,
+    UnsupportedVersion,
+    WorkerDied,
+)
 
+from ._client import AsyncClient, Client, connect, current_client, delete, function, functions, register
 from ._functional import functional_call, stack_module_state
+from ._functions import FunctionHandle
 from ._transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp, vmap
 
 __all__ = [
+    "AsyncClient",
+    "Client",
+    "ConnectionFailed",
+    "DataDependentError",
+    "EvaluationError",
+    "FarfuncError",
+    "ForwardModeUnsupported",
+    "FunctionHandle",
+    "FunctionNotFound",
+    "InvalidArray",
+    "InvalidGraph",
+    "InvalidRequest",
+    "LimitExceeded",
+    "MutationError",
+    "ProtocolError",
+    "ServerBusy",
+    "ServerError",
+    "TimeLimitExceeded",
+    "TraceError",
+    "TransformError",
+    "TransformIndexError",
+    "TransformTypeError",
+    "TransformValueError",
+    "Unauthorized",
+    "UnsupportedOperator",
+    "UnsupportedVersion",
+    "WorkerDied",
     "__version__",
+    "connect",
+    "current_client",
+    "delete",
+    "function",
     "functional_call",
+    "functions",
     "grad",
     "grad_and_value",
     "hessian",
@@ -15,7 +84,17 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "numpy",
+    "register",
     "stack_module_state",
     "vjp",
     "vmap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "numpy":  # imported when it is first used: most models need NumPy's own names only
+        import importlib
+
+        return importlib.import_module("farfunc.numpy")
+    raise AttributeError(f"module 'farfunc' has no attribute {name!r}")

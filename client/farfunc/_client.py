@@ -8,30 +8,38 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import httpx
 
 from farfunc_protocol.arrays import Array
-from farfunc_protocol.errors import ConnectionFailed
 from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
 
 from . import _local_server
 from ._connection import AsyncConnection, Connection
-from ._functions import AsyncFunctionHandle, FunctionHandle, trace_for_registration
+from ._functions import FunctionHandle, trace_for_registration
 from ._session import FunctionInfo, Session
-from ._verbs import AsyncVerbs, Verbs
+from ._transforms import Transforms
 
-__all__ = ["AsyncClient", "Client", "connect", "current_client"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "connect",
+    "current_client",
+    "delete",
+    "function",
+    "functions",
+    "register",
+]
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds that one evaluation may take."""
 
 
-class Client(Verbs):
+class Client(Transforms):
     """A connection to a farfunc server, with torch.func's transforms as methods.
 
     Parameters
@@ -81,9 +89,10 @@ class Client(Verbs):
         transforms: Sequence[FlatTransform],
         arrays: Sequence[Array],
         seed: int | None = None,
+        captures: Mapping[int, Array] | None = None,
     ) -> list[Array]:
-        """Evaluate a traced function: what every transform comes down to."""
-        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed))
+        """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
+        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
 
     def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
@@ -101,7 +110,7 @@ class Client(Verbs):
         """
         traced = trace_for_registration(function, example_args, example_kwargs)
         info = self._connection.run(self._session.upload(self._session.encode(traced), name))
-        return FunctionHandle(self, info)
+        return FunctionHandle(self, info, traced)
 
     def function(self, reference: str) -> FunctionHandle:
         """The handle of a registered function: ``"arm"``, ``"arm@3"`` or its identity.
@@ -110,7 +119,8 @@ class Client(Verbs):
         ------
         FunctionNotFound
         """
-        return FunctionHandle(self, self._connection.run(self._session.describe(reference)))
+        info = self._connection.run(self._session.describe(reference))
+        return FunctionHandle(self, info, self.download(info.id))
 
     def functions(self) -> list[FunctionInfo]:
         """All named functions on the server."""
@@ -137,7 +147,7 @@ class Client(Verbs):
         self.close()
 
 
-class AsyncClient(AsyncVerbs):
+class AsyncClient(Transforms):
     """:class:`Client` for asyncio: the same verbs, whose calls are awaited.
 
     >>> import asyncio
@@ -173,22 +183,23 @@ class AsyncClient(AsyncVerbs):
         transforms: Sequence[FlatTransform],
         arrays: Sequence[Array],
         seed: int | None = None,
+        captures: Mapping[int, Array] | None = None,
     ) -> list[Array]:
-        """Evaluate a traced function: what every transform comes down to."""
-        return await self._connection.run(self._session.evaluate(function, transforms, arrays, seed))
+        """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
+        return await self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
 
     async def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
-    ) -> AsyncFunctionHandle:
+    ) -> FunctionHandle:
         """Trace a function for arguments like the examples, and store it on the server."""
         traced = trace_for_registration(function, example_args, example_kwargs)
         info = await self._connection.run(self._session.upload(self._session.encode(traced), name))
-        return AsyncFunctionHandle(self, info, traced)
+        return FunctionHandle(self, info, traced)
 
-    async def function(self, reference: str) -> AsyncFunctionHandle:
+    async def function(self, reference: str) -> FunctionHandle:
         """The handle of a registered function: ``"arm"``, ``"arm@3"`` or its identity."""
         info = await self._connection.run(self._session.describe(reference))
-        return AsyncFunctionHandle(self, info, await self.download(info.id))
+        return FunctionHandle(self, info, await self.download(info.id))
 
     async def functions(self) -> list[FunctionInfo]:
         """All named functions on the server."""
@@ -289,6 +300,35 @@ def current_client() -> Client:
         If there is none of these.
     """
     return _default.get()
+
+
+def register(
+    function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
+) -> FunctionHandle:
+    """Store a function on the server of :func:`current_client`; see :meth:`Client.register`.
+
+    >>> import numpy as np
+    >>> import farfunc
+    >>> cube = farfunc.register(lambda x: x**3, np.zeros(2), name="cube")
+    >>> farfunc.function("cube")(np.array([2.0, 3.0]))
+    array([ 8., 27.])
+    """
+    return current_client().register(function, *example_args, name=name, **example_kwargs)
+
+
+def function(reference: str) -> FunctionHandle:
+    """The handle of a registered function; see :meth:`Client.function`."""
+    return current_client().function(reference)
+
+
+def functions() -> list[FunctionInfo]:
+    """All named functions; see :meth:`Client.functions`."""
+    return current_client().functions()
+
+
+def delete(reference: str) -> None:
+    """Delete a registered function; see :meth:`Client.delete`."""
+    current_client().delete(reference)
 
 
 def _address(url: str | None, token: str | None) -> tuple[str, str | None]:

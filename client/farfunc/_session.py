@@ -24,7 +24,8 @@ from farfunc_protocol.errors import (
     ProtocolError,
     from_problem,
 )
-from farfunc_protocol.graph import Function
+from farfunc_protocol.graph import Function, TensorType
+from farfunc_protocol.graph_json import tensor_type_from_text
 from farfunc_protocol.messages import (
     BINARY_MEDIA_TYPE,
     EvaluateRequest,
@@ -85,12 +86,15 @@ class FunctionInfo:
         As it was asked for or registered; None for a function without a name.
     signature:
         Types and trees, as text: ``(float64[7]) -> float64[6]``.
+    outputs:
+        The types of the result leaves; empty in a listing.
     """
 
     id: str
     name: str | None
     version: int | None
     signature: str
+    outputs: tuple[TensorType, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -101,7 +105,8 @@ class FunctionInfo:
     def from_json(cls, document: Any) -> FunctionInfo:
         """Read one from a response; members that a newer server adds are passed over."""
         try:
-            return cls(document["id"], document.get("name"), document.get("version"), document["signature"])
+            outputs = tuple(tensor_type_from_text(text) for text in document.get("outputs", ()))
+            return cls(document["id"], document.get("name"), document.get("version"), document["signature"], outputs)
         except (KeyError, TypeError, AttributeError):
             raise ProtocolError("the server's description of a function lacks its id or signature") from None
 
@@ -141,6 +146,7 @@ class Session:
         transforms: Sequence[FlatTransform],
         arrays: Sequence[Array],
         seed: int | None = None,
+        captures: Mapping[int, Array] | None = None,
     ) -> Exchange[list[Array]]:
         """Evaluate a transformed function; the graph is sent only if the server lacks it.
 
@@ -151,7 +157,7 @@ class Session:
         """
         encoded = None if isinstance(function, str) else self.encode(function)
         reference = encoded.identity if encoded else check_reference(function)
-        content = encode_request(EvaluateRequest(reference, tuple(transforms), tuple(arrays), seed=seed))
+        content = encode_request(EvaluateRequest(reference, tuple(transforms), tuple(arrays), captures or {}, seed))
         headers = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE, **self._limit()}
         request = HttpRequest("POST", "/v1/evaluate", content, headers)
         try:

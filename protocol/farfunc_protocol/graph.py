@@ -81,6 +81,11 @@ class Graph:
     equations: tuple[Equation, ...]
     outputs: tuple[Var, ...]
 
+    def __str__(self) -> str:
+        from .printer import format_graph  # which needs the classes of this module
+
+        return format_graph(self)
+
     def walk(self) -> Iterator[Equation]:
         """Every equation, those of the bodies included, without recursion."""
         pending = [iter(self.equations)]

@@ -51,7 +51,7 @@ def check_flat(
     _check_names(flat, where)
     if flat.name == "vmap":
         _check_vmap(flat, input_types, output_types, where)
-    else:
+    elif flat.name != "call":
         kept = _check_aux(flat, output_types, where)
         if flat.name in ("jvp", "vjp"):
             _check_product(flat, input_types, output_types[:kept], len(output_types), where)

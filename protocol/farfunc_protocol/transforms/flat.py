@@ -15,6 +15,7 @@ name               attributes                                    outputs
                    ``chunk_size``
 ``jvp``            ``aux``                                       outputs, their tangents, aux
 ``vjp``            ``aux``                                       outputs, one gradient for each leaf, aux
+``call``           none                                          the function's own: a stored function inside another
 ================== ============================================= ==================================================
 
 ``aux`` counts the trailing outputs of the function that are not differentiated. ``jvp`` takes
@@ -43,6 +44,7 @@ ATTRIBUTES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "vmap": (("in_dims", "out_dims"), ("randomness", "chunk_size")),
     "jvp": ((), ("aux",)),
     "vjp": ((), ("aux",)),
+    "call": ((), ()),
 }
 """The attributes of each transform: those that must be given, and those that have a default."""
 
@@ -172,6 +174,8 @@ def flat_result_types(
         size = batch_size(input_types, attributes["in_dims"])
         pairs = zip(output_types, attributes["out_dims"], strict=True)
         return tuple(type if axis is None else with_axis(type, axis, size) for type, axis in pairs)
+    if flat.name == "call":
+        return tuple(output_types)
     kept = len(output_types) - attributes.get("aux", 0)
     outputs, aux = tuple(output_types[:kept]), tuple(output_types[kept:])
     if flat.name == "jvp":

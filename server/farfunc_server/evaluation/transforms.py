@@ -187,4 +187,5 @@ _TRANSFORMS: Mapping[str, Callable[[FlatCallable, Mapping[str, Any]], FlatCallab
     "vmap": _vmap,
     "jvp": _jvp,
     "vjp": _vjp,
+    "call": lambda inner, _: inner,
 }
