@@ -1,4 +1,6 @@
-"""The torch front end: any torch code, modules included, becomes a graph. The only place of the client that imports torch.
+"""The torch front end: any torch code, modules included, becomes a graph.
+
+This is the only place of the client that imports torch.
 
 =============== ==========================================================================
 ``front_end``   what the rest of the client sees: :class:`TorchFrontEnd`
@@ -6,6 +8,8 @@
 ``dispatch``    what is done with an operator as it is called: the policy
 ``plans``       for each operator, once: its row in the op table, or what stands in for it
 ``special``     the operators that need more than their row
+``numbers``     Python numbers where an operator takes a tensor
+``indexing``    masks
 ``inplace``     writes: functional counterparts of ``add_`` and of ``out=``
 ``aliases``     views: which tensors share memory, and how a write to one reaches the others
 ``views``       for each kind of view, how a write goes back through it

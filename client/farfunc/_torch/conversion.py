@@ -63,6 +63,8 @@ def to_array(tensor: torch.Tensor, *, copy: bool = False) -> Array:
 
 def to_tensor(array: Array, device: torch.device | str = "cpu") -> torch.Tensor:
     """A tensor of the array's elements, which owns its memory or shares memory that may be written to."""
+    if array.data.size == 0:  # NumPy gives empty arrays strides of zero, torch does not
+        return torch.empty(array.shape, dtype=torch_dtype(array.dtype), device=device)
     data = array.data if array.data.flags.writeable else array.data.copy()
     data = data.astype(data.dtype.newbyteorder("="), copy=False)
     if array.dtype == "bfloat16":

@@ -16,12 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from farfunc_protocol.builder import Value, ValueOperand
-from farfunc_protocol.errors import InvalidArray, InvalidGraph
+from farfunc_protocol.errors import InvalidArray, InvalidGraph, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
+from farfunc_protocol.ops.op import Op
 
 from .aliases import Alias, Memory
 from .capture import NotConstant, outside_traces
-from .conversion import dtype_name, tensor_type
+from .conversion import dtype_name, tensor_type, torch_dtype
 from .inplace import run_write
 from .location import CustomFunctionOnStack, user_line
 from .numbers import scalar_overload, tensor_of_number
@@ -46,6 +47,11 @@ class TraceMode(TorchDispatchMode):
         self._trace = trace
         self._active = True
         self._paused = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch would wrap the method below, to keep torch.compile out of it: a tenth of the time of a trace.
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._paused:
@@ -108,7 +114,9 @@ def record(
     try:
         out = fake_call(trace, plan.func, args, kwargs)
     except _UNKNOWN_TO_FAKES:
-        return _without_row(trace, plan.func, args, kwargs)
+        out = _by_rule(trace, plan.row, operands, attributes)
+        if out is None:
+            return _without_row(trace, plan.func, args, kwargs)
     results = [out] if isinstance(out, torch.Tensor) else list(out)
     views: list[tuple[torch.Tensor, Alias] | None] = [None] * len(results)
     if plan.may_alias:
@@ -131,6 +139,8 @@ def record(
             view = make_view(parent, source, plan.func, _fakes(trace, args), _fakes(trace, kwargs), result, position)
             alias = Alias(trace, value, parent.memory, view)
         result.__dict__["_farfunc_alias"] = alias
+    if any(result.is_conj() or result.is_neg() for result in results):
+        return _without_bits(trace, out)
     return out
 
 
@@ -173,7 +183,7 @@ def fake_call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[
 def _bind(
     trace: TorchTrace, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[list[ValueOperand], dict[str, Any]] | None:
-    """The operands and attributes of a call; None where a number stands in a tensor's place, and an overload takes it."""
+    """The operands and attributes of a call; None where a number stands for a tensor, and an overload takes it."""
     operands: list[ValueOperand] = []
     attributes: dict[str, Any] = {}
     count = len(args)
@@ -228,6 +238,32 @@ def _query(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str
             return evaluated(trace, func, args, kwargs)
         except NotConstant:
             refuse_value(func, "a number")
+
+
+def _by_rule(trace: TorchTrace, row: Op, operands: list[ValueOperand], attributes: dict[str, Any]) -> Any:
+    """Results by the shape rule of the op table, where torch finds the shape only as it computes; None without one."""
+    try:
+        types = row.infer(tuple(_operand_types(operand) for operand in operands), attributes)
+    except (UnsupportedOperator, InvalidGraph):
+        return None
+    with trace.mode.paused():
+        fakes = [torch.empty(t.shape, dtype=torch_dtype(t.dtype), device=trace.device) for t in types]
+    return fakes[0] if len(row.schema.returns) == 1 and not row.schema.returns[0].is_list else tuple(fakes)
+
+
+def _operand_types(operand: ValueOperand) -> Any:
+    if isinstance(operand, tuple):
+        return tuple(None if value is None else value.type for value in operand)
+    return None if operand is None else operand.type
+
+
+def _without_bits(trace: TorchTrace, out: Any) -> Any:
+    """Lazy conjugation and negation are carried out, so that what follows meets plain tensors."""
+
+    def resolve(tensor: torch.Tensor) -> torch.Tensor:
+        return trace.run(lambda: tensor.resolve_conj().resolve_neg())
+
+    return tree_map_only(torch.Tensor, resolve, out)
 
 
 def _without_row(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

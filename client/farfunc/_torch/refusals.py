@@ -31,7 +31,7 @@ def refuse_value(func: Any, needed: str, why: str = "depends on the function's a
         f"{func} needs {needed} that {why}: it is known on the server only, when the function runs",
         where=user_line(),
         remedy=f"{_WAY_OUT[needed]}; or compute it before, and pass it in as a Python value",
-    )
+    ) from None
 
 
 def refuse_operator(detail: str, remedy: str | None = None) -> NoReturn:

@@ -57,7 +57,7 @@ def _owns_its_memory(tensor: torch.Tensor) -> bool:
 
 
 def _same_elements(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """``clone``, ``contiguous``, ``alias``: other memory, or the same, with the same elements. No equation is needed."""
+    """``clone``, ``contiguous``, ``alias``: the same elements, in the same memory or other. It takes no equation."""
     result = fake_call(trace, func, args, kwargs)
     return _sharing(trace, func, args[0], result)
 
@@ -168,9 +168,10 @@ def _as_strided(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any
             torch.arange(source.numel()).reshape(tuple(source.shape))
         )
         positions = memory.as_strided(result.size(), result.stride(), result.storage_offset()).clone()
-    if bool((positions < 0).any()):
+        outside = bool((positions < 0).any())
+        flat = positions.reshape(-1)
+    if outside:
         refuse_operator(f"{func} reaches elements outside the tensor", "use indexing or unfold")
-    flat = positions.reshape(-1)
 
     def through(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.reshape(-1)[positions]
@@ -181,6 +182,24 @@ def _as_strided(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any
     picked = trace.run(through, source)
     result.__dict__["_farfunc_alias"] = Alias(trace, trace.lower(picked), alias.memory, View(alias, through, back))
     return result
+
+
+def _as_strided_copy(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    return trace.run(lambda: torch.as_strided(*args, **kwargs).clone())
+
+
+def _as_strided_scatter(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    def scatter() -> torch.Tensor:
+        copy = args[0].clone(memory_format=torch.preserve_format)
+        copy.as_strided(*args[2:], **kwargs).copy_(args[1])
+        return copy
+
+    return trace.run(scatter)
+
+
+def _resolved(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """What an operator returned with a bit that says 'conjugate later': done at once."""
+    return record(trace, plan_for(func), args, kwargs) if args[0].is_conj() or args[0].is_neg() else args[0]
 
 
 def _batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -219,8 +238,8 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten.clone.default: _same_elements,
     aten.contiguous.default: _same_elements,
     aten.alias.default: _same_elements,
-    aten.resolve_conj.default: _same_elements,
-    aten.resolve_neg.default: _same_elements,
+    aten.resolve_conj.default: _resolved,
+    aten.resolve_neg.default: _resolved,
     aten.to.dtype: _convert,
     aten.to.dtype_layout: _convert,
     aten.to.device: _convert,
@@ -244,6 +263,8 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten.new_empty.default: _empty,
     aten.new_empty_strided.default: _empty,
     aten.as_strided.default: _as_strided,
+    aten.as_strided_copy.default: _as_strided_copy,
+    aten.as_strided_scatter.default: _as_strided_scatter,
     aten.batch_norm.default: _batch_norm,
     aten.instance_norm.default: _batch_norm,
     aten.index.Tensor: index,
