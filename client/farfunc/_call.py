@@ -26,7 +26,7 @@ from ._plan import Plan, make_plan
 from ._signals import NeedsTorch
 from ._tracing import FrontEnd, StaticLeaves, front_end_for, torch_front_end
 
-__all__ = ["Call", "call", "traces"]
+__all__ = ["Call", "call", "run", "traces"]
 
 traces = TraceCache()
 """The traces of this process."""
@@ -60,7 +60,11 @@ def call(
     Any
         The result, or an awaitable of it if that is what the evaluator answers with.
     """
-    prepared = Call.prepare(chain, func, args, kwargs, evaluator)
+    return run(Call.prepare(chain, func, args, kwargs, evaluator), then)
+
+
+def run(prepared: Call, then: Callable[[Any], Any] | None = None) -> Any:
+    """Evaluate a call that is prepared."""
     answer = prepared.evaluate()
     if isinstance(answer, Awaitable):
         return _finish_later(prepared, answer, then)
@@ -137,17 +141,27 @@ class Call:
         """The array leaves of the arguments."""
         return [self.leaves[place] for place in self.places]
 
+    @property
+    def _draws_from_torch(self) -> bool:
+        return self.entry.payload.is_random and self.front_end.name == "torch"
+
     def evaluate(self) -> list[Array] | Awaitable[list[Array]]:
         """Ask the evaluator."""
         plan: Plan = self.entry.payload
         evaluator = self.evaluator or default_evaluator()
         arrays = [self.front_end.to_array(leaf) for leaf in self.arrays]
         given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
-        seed = _draw_seed(self.front_end) if plan.is_random else None
-        return evaluator.evaluate(self.entry.function, plan.transforms, arrays, seed, **given)
+        if self._draws_from_torch:
+            given["generator"] = _torch_generator().get_state()
+        elif plan.is_random:
+            given["seed"] = int(np.random.randint(0, 2**63 - 1, dtype=np.int64))
+        return evaluator.evaluate(self.entry.function, plan.transforms, arrays, **given)
 
     def finish(self, arrays: Sequence[Array]) -> Any:
         """Put the result together from the leaves that the evaluator returned."""
+        if self._draws_from_torch:  # as if it had drawn here
+            *arrays, state = arrays
+            _torch_generator().set_state(state)
         plan: Plan = self.entry.payload
         like = _like(self.arrays)
         if self.front_end.name == "torch":
@@ -156,11 +170,11 @@ class Call:
             return plan.result.fill(results(self, arrays, like))
         return plan.result.fill([self.front_end.from_array(array, like) for array in arrays])
 
-    def captured(self) -> list[Any]:
-        """The arrays that the function closes over and that its graph uses, as objects of this call."""
+    def captured_by_number(self) -> dict[int, Any]:
+        """The arrays that the function closes over and its graph uses, by the number of their capture."""
         plan: Plan = self.entry.payload
-        found = [self.reached.arrays[place][1] for place in plan.captured]
-        return [*found, *plan.captured_elsewhere]
+        found = {number: self.reached.arrays[place][1] for number, place in plan.captured}
+        return found | dict(plan.captured_elsewhere)
 
 
 @dataclass(slots=True, eq=False)
@@ -235,13 +249,10 @@ def _ambient(front_end: FrontEnd) -> Any:
     return ambient()
 
 
-def _draw_seed(front_end: FrontEnd) -> int:
-    """From the generator that the user's own code draws from, so that seeding it makes calls reproducible."""
-    if front_end.name != "torch":
-        return int(np.random.randint(0, 2**63 - 1, dtype=np.int64))
-    from ._torch.fingerprints import draw_seed
+def _torch_generator() -> Any:
+    from ._torch import generator
 
-    return draw_seed()
+    return generator
 
 
 def _like(arrays: Sequence[Any]) -> Any:

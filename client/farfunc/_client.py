@@ -90,9 +90,10 @@ class Client(Transforms):
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> list[Array]:
         """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
-        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
+        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures, generator))
 
     def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
@@ -184,9 +185,12 @@ class AsyncClient(Transforms):
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> list[Array]:
         """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
-        return await self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
+        return await self._connection.run(
+            self._session.evaluate(function, transforms, arrays, seed, captures, generator)
+        )
 
     async def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any

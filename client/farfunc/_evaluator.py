@@ -22,6 +22,7 @@ class Evaluator(Protocol):
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> list[Array] | Awaitable[list[Array]]:
         """Evaluate ``function`` under ``transforms``.
 
@@ -37,11 +38,13 @@ class Evaluator(Protocol):
             For functions that draw random numbers.
         captures:
             Values of the captures for which ``function.constants`` holds None, by number.
+        generator:
+            In place of a seed the state of torch's CPU generator.
 
         Returns
         -------
         list[Array]
-            The result leaves of the outermost transform; or an awaitable of them, and then the
+            The result leaves of the outermost transform, then, if it was given, the generator's new state; or an awaitable of them, and then the
             transformed function returns an awaitable, too.
         """
         ...

@@ -147,6 +147,7 @@ class Session:
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> Exchange[list[Array]]:
         """Evaluate a transformed function; the graph is sent only if the server lacks it.
 
@@ -157,7 +158,8 @@ class Session:
         """
         encoded = None if isinstance(function, str) else self.encode(function)
         reference = encoded.identity if encoded else check_reference(function)
-        content = encode_request(EvaluateRequest(reference, tuple(transforms), tuple(arrays), captures or {}, seed))
+        asked = EvaluateRequest(reference, tuple(transforms), tuple(arrays), captures or {}, seed, generator)
+        content = encode_request(asked)
         headers = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE, **self._limit()}
         request = HttpRequest("POST", "/v1/evaluate", content, headers)
         try:
@@ -167,7 +169,8 @@ class Session:
                 raise
             yield from self.upload(encoded)
             response = _checked((yield request))
-        return list(decode_response(response.content).arrays)
+        answer = decode_response(response.content)
+        return [*answer.arrays, *([] if answer.generator is None else [answer.generator])]
 
     def upload(self, encoded: _Encoded, name: str | None = None) -> Exchange[FunctionInfo]:
         """Store a function, and give it a name or the next version of one."""

@@ -3,8 +3,9 @@
 Both are safetensors files. A request's metadata ``farfunc`` is
 ``{"format": 1, "function": "sha256:…", "transforms": [{"transform": "jacrev", "argnums": [0]}], "seed": 7}``:
 the transforms in flat form, outermost first. Tensor ``"i"`` is argument leaf ``i`` of the
-outermost transform, ``"capture.i"`` a capture that the function file leaves open. A response has
-the result leaves as its tensors.
+outermost transform, ``"capture.i"`` a capture that the function file leaves open, ``"generator"``
+the state of torch's CPU generator, from which random operators go on. A response has the result
+leaves as its tensors and, where it was given, the generator's state afterwards.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ MAX_SEED = 2**63 - 1
 MAX_TRANSFORMS = 16
 """How long a chain may be."""
 
+_GENERATOR = "generator"
 _REFERENCE = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[1-9][0-9]{0,8})?")
 
 
@@ -62,6 +64,9 @@ class EvaluateRequest:
         Values of captures that the function file leaves open, by number.
     seed:
         Seeds the random operators; None draws one.
+    generator:
+        In place of a seed the state of torch's CPU generator, so that a caller with torch gets
+        the very numbers that torch would have drawn there.
     """
 
     function: str
@@ -69,13 +74,15 @@ class EvaluateRequest:
     arrays: tuple[Array, ...]
     captures: Mapping[int, Array] = field(default_factory=dict)
     seed: int | None = None
+    generator: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResponse:
-    """The result leaves."""
+    """The result leaves, and the generator's state after the evaluation if the request had one."""
 
     arrays: tuple[Array, ...]
+    generator: Array | None = None
 
 
 def check_reference(reference: Any, where: str = "function") -> str:
@@ -104,6 +111,8 @@ def encode_request(request: EvaluateRequest) -> list[bytes | memoryview]:
         header["seed"] = request.seed
     tensors = {str(i): array for i, array in enumerate(request.arrays)}
     tensors.update({f"capture.{i}": array for i, array in request.captures.items()})
+    if request.generator is not None:
+        tensors[_GENERATOR] = request.generator
     return safetensors.encode(tensors, {METADATA_KEY: canonical_json(header).decode()})
 
 
@@ -135,6 +144,9 @@ def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
         raise InvalidRequest(
             f"{len(items)} transforms are given, {MAX_TRANSFORMS} are allowed", where="request.transforms"
         )
+    generator = tensors.pop(_GENERATOR, None)
+    if generator is not None and header.get("seed") is not None:
+        raise InvalidRequest("a seed and a generator are given", where="request.seed", remedy="give one of them")
     captures = {}
     for name in [name for name in tensors if name.startswith("capture.")]:
         captures[_number(name.removeprefix("capture."), name)] = tensors.pop(name)
@@ -153,12 +165,15 @@ def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
         arrays=tuple(tensors[str(i)] for i in range(len(tensors))),
         captures=captures,
         seed=check_seed(header.get("seed")),
+        generator=generator,
     )
 
 
 def encode_response(response: EvaluateResponse) -> list[bytes | memoryview]:
     """Return the response's bytes, as buffers to be written one after another."""
     tensors = {str(i): array for i, array in enumerate(response.arrays)}
+    if response.generator is not None:
+        tensors[_GENERATOR] = response.generator
     return safetensors.encode(tensors, {METADATA_KEY: canonical_json({"format": FORMAT_VERSION}).decode()})
 
 
@@ -169,9 +184,10 @@ def decode_response(body: bytes | bytearray | memoryview) -> EvaluateResponse:
         parse_json(metadata.get(METADATA_KEY, "{}"), where="response"), "response", required=("format",)
     )
     check_format(header["format"], "response")
+    generator = tensors.pop(_GENERATOR, None)
     if any(str(i) not in tensors for i in range(len(tensors))):
         raise InvalidRequest("the response's tensors are not numbered from 0", where="tensors")
-    return EvaluateResponse(tuple(tensors[str(i)] for i in range(len(tensors))))
+    return EvaluateResponse(tuple(tensors[str(i)] for i in range(len(tensors))), generator)
 
 
 def _number(text: str, where: str) -> int:

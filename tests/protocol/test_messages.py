@@ -36,6 +36,21 @@ def test_round_trips_are_bit_exact(leaves, seed):
     assert decode_response(b"".join(encode_response(response))) == response
 
 
+def test_the_generator_travels_both_ways():
+    state = Array.from_numpy(np.arange(8, dtype=np.uint8))
+    request = EvaluateRequest(IDENTITY, (), (state,), generator=state)
+    assert decode_request(b"".join(encode_request(request))) == request
+    response = EvaluateResponse((state,), state)
+    assert decode_response(b"".join(encode_response(response))) == response
+
+
+def test_a_seed_and_a_generator_contradict_each_other():
+    state = Array.from_numpy(np.arange(8, dtype=np.uint8))
+    both = EvaluateRequest(IDENTITY, (), (), seed=1, generator=state)
+    with pytest.raises(ProtocolError, match="a seed and a generator"):
+        decode_request(b"".join(encode_request(both)))
+
+
 @pytest.mark.parametrize("reference", ["arm", "arm@1", "my.arm-2@123", IDENTITY])
 def test_references(reference):
     assert check_reference(reference) == reference

@@ -11,7 +11,7 @@ import torch
 
 from .._fingerprint import Fingerprint, register_array, register_class, words
 
-__all__ = ["ambient", "draw_seed"]
+__all__ = ["ambient"]
 
 
 class _Tensors:
@@ -76,8 +76,3 @@ def ambient() -> tuple[Any, ...]:
         torch.is_autocast_enabled("cuda"),
         torch.get_default_device(),
     )
-
-
-def draw_seed() -> int:
-    """A seed out of torch's default generator: ``torch.manual_seed`` makes calls reproducible."""
-    return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))

@@ -34,6 +34,7 @@ from farfunc_protocol.transforms import FlatTransform
 from .failures import as_farfunc_error
 from .inference import Budget, Inference, infer
 from .lowering import LoweredGraph, fits, lower
+from .randomness import continued, seeded
 from .tensors import from_tensor, to_tensor, type_of
 from .transforms import FlatCallable, transformed
 
@@ -114,6 +115,7 @@ class Engine:
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> tuple[Array, ...]:
         """Evaluate ``function`` under ``chain``.
 
@@ -129,11 +131,13 @@ class Engine:
             For random operators; None draws one.
         captures:
             Values of captures that the function leaves open, by number.
+        generator:
+            In place of a seed: the state of torch's CPU generator.
 
         Returns
         -------
         tuple[Array, ...]
-            The result leaves.
+            The result leaves; if a generator is given, its state afterwards is the last.
 
         Raises
         ------
@@ -146,7 +150,7 @@ class Engine:
         """
         try:
             with _determinate():
-                return self._evaluate(function, chain, arrays, seed, captures or {})
+                return self._evaluate(function, chain, arrays, seed, captures or {}, generator)
         except Exception as error:
             raise as_farfunc_error(error) from error
 
@@ -170,13 +174,21 @@ class Engine:
         arrays: Sequence[Array],
         seed: int | None,
         given: Mapping[int, Array],
+        generator: Array | None,
     ) -> tuple[Array, ...]:
         program = self._program(function, chain)
         captures = self._captures(program, given)
         self._infer(program, tuple(array.type for array in arrays), tuple(map(type_of, captures)))
         leaves = [to_tensor(array, self.device) for array in arrays]
-        with _seeded(seed, self.device) if program.lowered.is_random else contextlib.nullcontext():
-            results = program.bind(captures).function(*leaves)
+        run = program.bind(captures).function
+        if generator is not None:
+            with continued(generator, self.device) as state:
+                results = (*run(*leaves), state())
+        elif program.lowered.is_random:
+            with seeded(seed, self.device):
+                results = run(*leaves)
+        else:
+            results = run(*leaves)
         return tuple(from_tensor(result) for result in results)
 
     def _captures(self, program: Program, given: Mapping[int, Array]) -> list[torch.Tensor]:
@@ -250,11 +262,4 @@ def _determinate() -> Iterator[None]:
     """
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed) if seed is not None else torch.seed()
         yield

@@ -125,8 +125,12 @@ class Handler:
         self._functions.move_to_end(message.function)
         function, _ = self._functions[message.function]
         request = decode_request(payload)
-        arrays = self._engine.evaluate(function, request.transforms, request.arrays, request.seed, request.captures)
-        return Result(time.perf_counter() - started), encode_response(EvaluateResponse(arrays))
+        arrays = self._engine.evaluate(
+            function, request.transforms, request.arrays, request.seed, request.captures, request.generator
+        )
+        generator = arrays[-1] if request.generator is not None else None
+        results = arrays if generator is None else arrays[:-1]
+        return Result(time.perf_counter() - started), encode_response(EvaluateResponse(results, generator))
 
     def _infer(self, message: Infer) -> Answer:
         if message.function not in self._functions:
