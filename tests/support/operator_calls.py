@@ -6,21 +6,22 @@ import functools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
-from farfunc_protocol.dtypes import DTYPES
-from farfunc_protocol.graph import TensorType
-from farfunc_protocol.ops import OPS, TypedOperand
 from torch._dispatch.python import enable_python_dispatcher
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from farfunc_protocol.dtypes import DTYPES
+from farfunc_protocol.graph import TensorType
+from farfunc_protocol.ops import OPS, TypedOperand
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from torch.testing._internal.common_methods_invocations import op_db
 
-SAMPLES_PER_ENTRY = 60
 CALLS_PER_OPERATOR = 400
 
 
@@ -47,7 +48,7 @@ class Recorder(ProxyTorchDispatchMode):
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self, torch._C.DispatchKey.PreDispatch)
         self._dispatch_key = torch._C.DispatchKey.PreDispatch
-        self.noted: list[tuple[Any, tuple, dict, Any]] = []
+        self.noted: list[OperatorCall] = []
 
     def __enter__(self) -> Recorder:
         return TorchDispatchMode.__enter__(self)
@@ -58,8 +59,9 @@ class Recorder(ProxyTorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func.namespace == "aten":
-            self.noted.append((func, args, kwargs, result))
+        # Types are taken now: a later operator may resize the tensors in place.
+        if func.namespace == "aten" and (call := as_call(func, args, kwargs, result)) is not None:
+            self.noted.append(call)
         return result
 
 
@@ -72,31 +74,28 @@ def entries(dtype: torch.dtype, *, differentiable: bool = False) -> Iterator[Any
             yield entry
 
 
-def record(entry: Any, dtype: torch.dtype) -> list[tuple[Any, tuple, dict, Any]]:
-    """Run the samples of one entry, and return the operators that came by."""
+def record(entry: Any, dtype: torch.dtype, samples: int) -> list[OperatorCall]:
+    """Run samples of one entry, and return the rows that came by."""
     torch.manual_seed(0)
     recorder = Recorder()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for number, sample in enumerate(entry.sample_inputs("cpu", dtype, requires_grad=False)):
-            if number == SAMPLES_PER_ENTRY:
-                break
+        for sample in islice(entry.sample_inputs("cpu", dtype, requires_grad=False), samples):
             with enable_python_dispatcher(), recorder:
                 entry.op(sample.input, *sample.args, **sample.kwargs)
     return recorder.noted
 
 
 @functools.cache
-def calls(dtype_name: str) -> dict[str, list[OperatorCall]]:
-    """The calls of rows, by row."""
+def calls(dtype_name: str, samples: int = 6) -> dict[str, list[OperatorCall]]:
+    """The calls of rows, by row, in the first samples of each entry."""
     found: dict[str, dict[str, OperatorCall]] = {}
-    for entry in entries(getattr(torch, dtype_name)):
-        for func, args, kwargs, result in record(entry, getattr(torch, dtype_name)):
-            call = as_call(func, args, kwargs, result)
-            if call is not None:
-                known = found.setdefault(call.name, {})
-                if len(known) < CALLS_PER_OPERATOR:
-                    known[str(call)] = call
+    dtype = getattr(torch, dtype_name)
+    for entry in entries(dtype):
+        for call in record(entry, dtype, samples):
+            known = found.setdefault(call.name, {})
+            if len(known) < CALLS_PER_OPERATOR:
+                known[str(call)] = call
     return {name: list(known.values()) for name, known in found.items()}
 
 
@@ -169,3 +168,19 @@ def _show(operand: TypedOperand) -> str:
     if isinstance(operand, tuple):
         return f"[{', '.join(map(_show, operand))}]"
     return str(operand)
+
+
+def core_operators() -> list[str]:
+    """The names of the operators that torch tags as core."""
+    found = []
+    for qualified in torch._C._dispatch_get_all_op_names():
+        namespace, _, name = qualified.partition("::")
+        if namespace != "aten":
+            continue
+        try:
+            operator = overload(name)
+        except AttributeError:
+            continue
+        if torch.Tag.core in operator.tags:
+            found.append(name)
+    return sorted(found)

@@ -16,7 +16,6 @@ from .shapes.elementwise import (
     floating_real_only,
     heaviside,
     integers,
-    ldexp,
     lerp,
     like,
     numeric,
@@ -89,7 +88,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        pointwise(float_power, "self", "exponent"),
+        float_power,
         "self to the power exponent, in double precision.",
         "float_power.Tensor_Tensor(Tensor self, Tensor exponent) -> Tensor",
         "float_power.Tensor_Scalar(Tensor self, Scalar exponent) -> Tensor",
@@ -172,7 +171,7 @@ ROWS: tuple[Op, ...] = (
         "nextafter(Tensor self, Tensor other) -> Tensor",
     ),
     *rows(
-        ldexp,
+        pointwise(floating),
         "self * 2**other.",
         "ldexp.Tensor(Tensor self, Tensor other) -> Tensor",
     ),

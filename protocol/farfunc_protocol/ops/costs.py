@@ -97,8 +97,10 @@ def convolution(call: Call, outputs: tuple[TensorType, ...]) -> float:
     if not outputs or len(call.tensors) < 2:
         return _sizes(outputs)
     data, weight = call.tensors[0], call.tensors[1]
-    result = max(math.prod(outputs[0].shape), math.prod(data.shape))
-    return 2.0 * result * math.prod(weight.shape[1:])
+    # A transposed convolution writes as many products for each element that it reads.
+    transposed = call.arguments.get("transposed", "conv_transpose" in call.schema.name)
+    visited = data if transposed else outputs[0]
+    return 2.0 * math.prod(visited.shape) * math.prod(weight.shape[1:])
 
 
 def attention(call: Call, outputs: tuple[TensorType, ...]) -> float:

@@ -118,9 +118,15 @@ def integers(call: Call, dtype: str) -> str:
     return integral(call, numeric(call, dtype))
 
 
-def float_power(call: Call, dtype: str) -> str:
-    """float_power computes in double precision."""
-    return "complex128" if is_complex(dtype) else "float64"
+def float_power(call: Call) -> TensorType:
+    """float_power: converts both operands to double precision before it promotes them."""
+    operands = (call.arguments["self"], call.exponent)
+    complex_ones = [
+        is_complex(operand.dtype) if isinstance(operand, TensorType) else isinstance(operand, complex)
+        for operand in operands
+    ]
+    dtype = "complex128" if any(complex_ones) else "float64"
+    return TensorType(dtype, broadcast(call, *(type_.shape for type_ in call.tensors)))
 
 
 def division(call: Call) -> TensorType:
@@ -247,14 +253,6 @@ def relu(call: Call, dtype: str) -> str:
 def shifted(call: Call, dtype: str) -> str:
     """Shifts: integers."""
     return integers(call, dtype)
-
-
-def ldexp(call: Call) -> TensorType:
-    """ldexp: self times a power of 2.0."""
-    power = promotion.floating(call.other.dtype)
-    shape = broadcast(call, call.self.shape, call.other.shape)
-    # torch computes self * pow(2.0, other), so the power has the rank of other.
-    return TensorType(result_type(call, [call.self, TensorType(power, call.other.shape)]), shape)
 
 
 def heaviside(call: Call) -> TensorType:

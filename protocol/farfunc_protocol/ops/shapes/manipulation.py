@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...graph import TensorType
@@ -42,13 +43,8 @@ def _resolved(call: Call, shape: Shape, size: Shape, name: str) -> Shape:
     for length in size:
         if not isinstance(length, Symbol):
             call.require(length >= -1, f"length {length} is negative", argument=name)
-    old, new = list(shape), [length for length in size if length != -1]
-    for symbol in [length for length in new if isinstance(length, Symbol)]:
-        # A symbol on both sides cancels, so that (n, 3, 4) -> (n, 12) is known for every n.
-        if any(isinstance(length, Symbol) and length.name == symbol.name for length in old):
-            new.remove(symbol)
-            old.remove(symbol)
-    if unknown and len(new) + 1 == 1 and len(old) == 1:
+    old, new = _cancelled(shape, [length for length in size if length != -1])
+    if unknown and not new and len(old) == 1:
         return replace(size, unknown[0], old[0])
     total, known = math.prod(old), math.prod(new)
     if not unknown:
@@ -57,6 +53,23 @@ def _resolved(call: Call, shape: Shape, size: Shape, name: str) -> Shape:
     call.require(known != 0, f"-1 is ambiguous in {tuple(size)}, which has a length 0", argument=name)
     call.require(total % known == 0, f"{_count(shape)} do not fill the shape {tuple(size)}", argument=name)
     return replace(tuple(size), unknown[0], total // known)
+
+
+def _cancelled(old: Iterable[Any], new: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """Both shapes without the symbols they share, so that (n, 3, 4) -> (n, 12) is known for every n."""
+    left, right = (Counter(n.name for n in side if isinstance(n, Symbol)) for side in (old, new))
+    shared = left & right
+    rest: list[list[Any]] = []
+    for side in (old, new):
+        budget = Counter(shared)
+        kept = []
+        for length in side:
+            if isinstance(length, Symbol) and budget[length.name]:
+                budget[length.name] -= 1
+            else:
+                kept.append(length)
+        rest.append(kept)
+    return rest[0], rest[1]
 
 
 def _count(shape: Shape) -> str:

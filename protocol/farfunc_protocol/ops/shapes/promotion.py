@@ -113,5 +113,5 @@ def _combine(call: Call, higher: str | None, lower: str | None) -> str | None:
     if above == "floating":
         return complex_of(call, higher) if below == "complex" else higher
     if above == "bool" or below in ("floating", "complex"):
-        return _promote(call, higher, lower)
+        return lower
     return higher
