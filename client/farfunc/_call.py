@@ -24,7 +24,7 @@ from ._evaluator import Evaluator, default_evaluator
 from ._fingerprint import Fingerprint
 from ._plan import Plan, make_plan
 from ._signals import NeedsTorch
-from ._tracing import FrontEnd, StaticLeaves, front_end_for, torch_front_end
+from ._tracing import FrontEnd, StaticLeaves, front_end_for, guard, torch_front_end
 
 __all__ = ["Call", "call", "run", "traces"]
 
@@ -127,7 +127,8 @@ class Call:
                 if front_end.is_array(leaf) and not (place in hint.static and type(leaf) in (float, complex))
             ]
             try:
-                entry, reached = _entry(chain, func, leaves, tree, places, front_end, hint)
+                with guard(chain, front_end):
+                    entry, reached = _entry(chain, func, leaves, tree, places, front_end, hint)
             except NeedsTorch:
                 hint.needs_torch = True
             except StaticLeaves as needs:

@@ -44,8 +44,8 @@ class Evaluator(Protocol):
         Returns
         -------
         list[Array]
-            The result leaves of the outermost transform, then, if it was given, the generator's new state; or an awaitable of them, and then the
-            transformed function returns an awaitable, too.
+            The result leaves of the outermost transform; then, if one was given, the generator's new state. Or an
+            awaitable of them, and then the transformed function returns an awaitable, too.
         """
         ...
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from ._code_names import is_library, names_of
 
-__all__ = ["ArrayKind", "Fingerprint", "fingerprint", "register_array", "register_class", "transformed_of"]
+__all__ = ["ArrayKind", "Fingerprint", "Same", "fingerprint", "register_array", "register_class", "transformed_of"]
 
 _MOST_TOKENS = 50_000
 """A function that reaches more than this is traced anew: that is cheaper than the comparison."""
@@ -112,6 +112,15 @@ class Fingerprint:
 
 _Handler = Callable[[Fingerprint, Any], None]
 _PLAIN = {type(None), bool, int, str, bytes, type(Ellipsis), type(NotImplemented)}
+
+
+class Same:
+    """An object that is to be compared by identity, whatever it holds."""
+
+    __slots__ = ("thing",)
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
 
 
 def fingerprint(func: Any) -> Fingerprint:
@@ -384,6 +393,7 @@ _HANDLERS: dict[type, _Handler] = {
     classmethod: _wrapper,
     type(functools.lru_cache(len)): _wrapper,
     property: _property,
+    Same: lambda found, value: found.same(value.thing),
     **dict.fromkeys(_IDENTITY, _by_identity),
 }
 

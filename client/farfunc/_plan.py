@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from farfunc_protocol.graph import Function
+from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.ops import OPS
 from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
 from farfunc_protocol.transforms import FlatTransform, Transform
@@ -67,16 +67,21 @@ class Plan:
     is_random:
         Whether the function draws random numbers.
     captured:
-        The places, among the arrays of the fingerprint, of those that the graph uses.
+        For each array that the graph uses and the fingerprint reaches: the number of its capture,
+        and its place among the arrays of the fingerprint.
     captured_elsewhere:
-        Arrays that the graph uses and the fingerprint does not reach.
+        For each array that the graph uses and the fingerprint does not reach: the number of its
+        capture, and the array.
+    output_types:
+        What the function itself returns, before any transform.
     """
 
     transforms: tuple[FlatTransform, ...]
     result: Result
     is_random: bool
-    captured: tuple[int, ...]
-    captured_elsewhere: tuple[Any, ...]
+    captured: tuple[tuple[int, int], ...]
+    captured_elsewhere: tuple[tuple[int, Any], ...]
+    output_types: tuple[TensorType, ...]
 
 
 def make_plan(
@@ -125,9 +130,12 @@ def make_plan(
         equation.op in OPS and OPS[equation.op].draws(equation.attributes) for equation in traced.function.graph.walk()
     )
     places = {id(array): place for place, (_, array) in enumerate(reached.arrays if reached else ())}
-    used = [array for array in traced.captured if id(array) in places]
-    elsewhere = tuple(array for array in traced.captured if id(array) not in places)
     plan = Plan(
-        tuple(reversed(flats)), Result.of(out), is_random, tuple(places[id(array)] for array in used), elsewhere
+        transforms=tuple(reversed(flats)),
+        result=Result.of(out),
+        is_random=is_random,
+        captured=tuple((number, places[id(array)]) for number, array in traced.captured if id(array) in places),
+        captured_elsewhere=tuple(item for item in traced.captured if id(item[1]) not in places),
+        output_types=tuple(leaf for leaf in flatten(traced.out)[0] if is_type(leaf)),
     )
     return traced.function, plan

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ __all__ = [
     "current_trace",
     "front_end_for",
     "front_end_of_call",
+    "guard",
     "is_type",
     "numpy_front_end",
     "running",
@@ -121,12 +122,13 @@ class Traced:
     out:
         The result as a spec tree: the user's own containers, array leaves as ``TensorType``.
     captured:
-        The arrays of which constants of the graph are copies, where the front end can tell.
+        The arrays of which constants of the graph are copies, each with the number of its constant, where the
+        front end can tell.
     """
 
     function: Function
     out: Any
-    captured: tuple[Any, ...] = ()
+    captured: tuple[tuple[int, Any], ...] = ()
 
 
 def is_type(leaf: Any) -> bool:
@@ -210,8 +212,10 @@ def trace(
             remedy="pass the value as an argument instead of keeping it in a variable that outlives its function",
         )
     function = Function(finished.graph, constants, in_tree, out_tree, finished.sources)
-    used = {id(constant) for constant in constants}
-    captured = tuple(item.tensor for item in getattr(run, "captured", ()) if id(item.array) in used)
+    numbers = {id(constant): number for number, constant in enumerate(constants)}
+    captured = tuple(
+        (numbers[id(item.array)], item.tensor) for item in getattr(run, "captured", ()) if id(item.array) in numbers
+    )
     return Traced(function, unflatten(out_tree, [value.type for value in values]), captured)
 
 
@@ -267,6 +271,15 @@ def front_end_of_call(func: Callable[..., Any], arguments: Any) -> FrontEnd:
 def spec_of(tree: Any, front_end: FrontEnd) -> Any:
     """The spec tree of a tree of arrays."""
     return tree_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
+
+
+def guard(chain: Sequence[Any], front_end: FrontEnd) -> AbstractContextManager[Any]:
+    """What torch.func refuses around a call and inside the function."""
+    if front_end.name != "torch":
+        return nullcontext()
+    from ._torch.local import without_saved_tensors_hooks
+
+    return without_saved_tensors_hooks(chain)
 
 
 def _belongs_to_torch(thing: Any, torch: Any, depth: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from ._fingerprint import transformed_of
 from ._nested import emit
 from ._tracing import current_trace
 
-__all__ = ["Transformed", "apply", "evaluate", "function_name", "make_transformed"]
+__all__ = ["Transformed", "apply", "function_name", "local_torch", "make_transformed", "peel"]
 
 
 class Transformed:
@@ -68,6 +69,10 @@ def apply(
     then: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Call a transformed function: inside a trace an equation is added, outside it is evaluated."""
+    local = local_torch()
+    if local is not None:
+        result = local.apply_locally(transform, func, args, kwargs)
+        return result if then is None else then(result)
     trace = current_trace()
     if trace is not None:
         result = emit(trace, transform, func, args, kwargs)
@@ -76,18 +81,20 @@ def apply(
     return call((transform, *chain), plain, args, kwargs, evaluator or found, then)
 
 
-def evaluate(
-    func: Callable[..., Any],
-    args: tuple[Any, ...],
-    evaluator: Evaluator | None,
-    then: Callable[[Any], Any] | None = None,
-) -> Any:
-    """Call the function itself where its transform would be called: traced, and evaluated by the client."""
-    if current_trace() is not None:
-        result = func(*args)
-        return result if then is None else then(result)
-    chain, plain, found = peel(func)
-    return call(chain, plain, args, {}, evaluator or found, then)
+def local_torch() -> Any:
+    """The module :mod:`farfunc._torch.local`, where torch itself transforms or traces the running code; else None."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "_C"):
+        return None
+    inside_transform = torch._C._functorch.peek_interpreter_stack() is not None
+    if current_trace() is None and not inside_transform:
+        if not torch._C._len_torch_dispatch_stack() and not torch.compiler.is_compiling():
+            return None  # the common case, told without loading the torch front end
+    elif not inside_transform:
+        return None
+    from ._torch import local
+
+    return local if local.is_inside_torch() else None
 
 
 def peel(func: Callable[..., Any]) -> tuple[tuple[Transform, ...], Callable[..., Any], Evaluator | None]:

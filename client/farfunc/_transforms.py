@@ -15,8 +15,9 @@ from farfunc_protocol.transforms import Grad, GradAndValue, Hessian, Jacfwd, Jac
 from farfunc_protocol.transforms.torch_words import size_text, structure_text
 
 from ._evaluator import Evaluator
+from ._held import hold
 from ._tracing import front_end_of_call, spec_of
-from ._transformed import apply, evaluate, function_name, make_transformed
+from ._transformed import apply, function_name, make_transformed
 
 __all__ = [
     "Transforms",
@@ -327,18 +328,19 @@ class Transforms:
         >>> (gradient,) = vjp_fn((np.ones(5), np.ones(5)))
         >>> assert np.allclose(gradient, np.cos(x) - np.sin(x))
         """
-        transform, evaluator = Vjp(has_aux), self._evaluator
+        transform = Vjp(has_aux)
         front_end = front_end_of_call(func, primals)
         transform.inner((spec_of(primals, front_end), ()), {})
 
-        def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
-            return apply(transform, func, (primals, cotangents), {}, evaluator, lambda result: result[1])
-
-        def finish(result: Any) -> Any:
+        def finish(result: Any, pull_back: Callable[[Any], Any]) -> Any:
             transform.check_output(spec_of(result, front_end))
+
+            def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
+                return pull_back(cotangents)
+
             return (result[0], vjp_fn, result[1]) if has_aux else (result, vjp_fn)
 
-        return evaluate(func, primals, evaluator, finish)
+        return hold(transform, func, primals, self._evaluator, finish)
 
     def linearize(self, func: Callable[..., Any], *primals: Any) -> Any:
         """Compute ``func(*primals)``, and return with it the function of tangents: the linear part of ``func`` there.
@@ -355,13 +357,15 @@ class Transforms:
         >>> jvp_fn(np.ones((3, 3))).tolist()
         [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
         """
-        evaluator = self._evaluator
 
-        def jvp_fn(*tangents: Any) -> Any:
-            _check_tangents(primals, tangents)
-            return apply(Jvp(), func, (primals, tangents), {}, evaluator, lambda result: result[1])
+        def finish(output: Any, push_forward: Callable[[Any], Any]) -> Any:
+            def jvp_fn(*tangents: Any) -> Any:
+                _check_tangents(primals, tangents)
+                return push_forward(tangents)
 
-        return evaluate(func, primals, evaluator, lambda output: (output, jvp_fn))
+            return output, jvp_fn
+
+        return hold(Jvp(), func, primals, self._evaluator, finish)
 
     def _transformed(self, transform: Any, func: Callable[..., Any]) -> Callable[..., Any]:
         return make_transformed(transform, func, self._evaluator)

@@ -35,7 +35,7 @@ def results(call: Call, arrays: Sequence[Array], like: Any) -> list[Any]:
     if not torch.is_grad_enabled() or not any(_may_require_grad(leaf) for leaf in leaves):
         return leaves
     chosen = [place for place in call.places if _requires_grad(call.leaves[place])]
-    captured = [tensor for tensor in call.captured() if _requires_grad(tensor)]
+    captured = [tensor for tensor in call.captured_by_number().values() if _requires_grad(tensor)]
     if not chosen and not captured:
         return leaves
     pullback = Pullback(call, chosen, captured, [i for i, leaf in enumerate(leaves) if _may_require_grad(leaf)])
