@@ -1,0 +1,163 @@
+"""The NumPy front end: ndarrays, NumPy's scalars and Python's floats in, the same out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.builder import GraphBuilder, Value, ValueOperand
+from farfunc_protocol.errors import InvalidArray, TraceError, UnsupportedOperator
+from farfunc_protocol.graph import TensorType
+
+from . import _function_calls, _functions, _indexing, _methods, _ufunc_calls
+from ._current import pop_trace, push_trace
+from ._dtypes import graph_dtype
+from ._operands import holds_tracer, lower
+from ._patches import patched
+from ._source import user_line
+from ._tracer import Tracer, is_traced
+
+__all__ = ["NumpyFrontEnd", "NumpyTrace"]
+
+
+class NumpyFrontEnd:
+    """Functions of NumPy arrays.
+
+    Arrays are ndarrays, NumPy's scalars and Python's floats and complex numbers: each is an input
+    of the graph. Python's integers, truth values, strings and None are part of the function.
+    """
+
+    name = "numpy"
+
+    def is_array(self, leaf: Any) -> bool:
+        """Whether the leaf becomes an input."""
+        if isinstance(leaf, np.ndarray | np.generic):
+            return leaf.dtype.kind in "biufc" or leaf.dtype.name == "bfloat16"
+        return isinstance(leaf, Tracer | float | complex)
+
+    def is_traced(self, leaf: Any) -> bool:
+        """Whether its value is not known."""
+        return is_traced(leaf)
+
+    def type_of(self, leaf: Any) -> TensorType:
+        """Its dtype and shape."""
+        if isinstance(leaf, Tracer):
+            return TensorType(graph_dtype(leaf.dtype), leaf.shape)
+        return Array.from_numpy(leaf).type
+
+    def to_array(self, leaf: Any) -> Array:
+        """A concrete leaf, for the wire."""
+        return Array.from_numpy(np.asarray(leaf) if isinstance(leaf, Tracer) else leaf)
+
+    def from_array(self, array: Array, like: Any) -> Any:
+        """An ndarray; one without axes becomes a NumPy scalar, unless ``like`` is a 0-d ndarray."""
+        result = array.to_numpy()
+        if result.ndim == 0 and not (isinstance(like, np.ndarray) and like.ndim == 0):
+            return result[()]
+        return result if result.flags.writeable else result.copy()
+
+    @contextmanager
+    def start(self) -> Iterator[NumpyTrace]:
+        """Begin a trace in this thread."""
+        trace = NumpyTrace(self)
+        push_trace(trace)
+        try:
+            with patched():
+                yield trace
+        except ValueError as error:
+            # NumPy wraps what float(tracer) raises: "setting an array element with a sequence".
+            if isinstance(error.__cause__, TraceError):
+                raise error.__cause__ from None
+            raise
+        finally:
+            pop_trace()
+
+
+class NumpyTrace:
+    """One run of a function on tracers.
+
+    Attributes
+    ----------
+    front_end:
+        The NumPy front end.
+    builder:
+        The innermost builder.
+    python_numbers:
+        The inputs that may stand for a Python number of the call, by id.
+    """
+
+    def __init__(self, front_end: NumpyFrontEnd) -> None:
+        self.front_end = front_end
+        self.builder = GraphBuilder()
+        self.python_numbers: dict[int, Value] = {}
+        self._equations: dict[tuple[Any, ...], tuple[Value, ...]] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
+
+    @contextmanager
+    def nested(self) -> Iterator[GraphBuilder]:
+        """A body: what is traced inside goes to a builder of its own."""
+        outer = self.builder
+        self.builder = GraphBuilder(outer=outer)
+        try:
+            yield self.builder
+        finally:
+            self.builder = outer
+
+    def lift(self, value: Value, *, is_python_number: bool | None = None) -> Tracer:
+        """An argument, as the user's function handles it.
+
+        Parameters
+        ----------
+        value:
+            An input of the innermost builder, or the result of a transform.
+        is_python_number:
+            Whether the call has a float or complex there: it does not promote float32 arrays, and Python may ask
+            for its value. None: not known; any 0-d float64 or complex128 may be one.
+        """
+        leaf = Tracer.of(value, is_argument=value.equation is None)
+        if not leaf.shape and leaf.dtype in (np.float64, np.complex128) and is_python_number is not False:
+            if self.builder.outer is None:
+                self.python_numbers[id(value)] = value
+            leaf._is_weak = bool(is_python_number)
+        return leaf
+
+    def lower(self, leaf: Any) -> Value:
+        """The value of a result; a concrete array becomes a constant."""
+        if isinstance(leaf, np.ndarray) and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
+            raise UnsupportedOperator(
+                "an array of objects that holds traced arrays cannot be returned",
+                where=user_line(),
+                remedy="build it with np.stack or farfunc.numpy.array",
+            )
+        return lower(leaf)
+
+    def add(self, op: str, operands: tuple[ValueOperand, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:
+        """Add an equation, unless the same one is there: ``x[0]`` is read again and again."""
+        # repr tells 1 from 1.0 and True, and 0.0 from -0.0, which are equal as keys.
+        key = (id(self.builder), op, _identity(operands), repr(attributes))
+        if key not in self._equations:
+            self._equations[key] = self.builder.add(op, operands, attributes, source=user_line())
+        return self._equations[key]
+
+    def constant(self, array: np.ndarray) -> Value:
+        """Bring in a copy of an array as it is now; equal ones are one constant."""
+        try:
+            given = Array.from_numpy(array)
+        except InvalidArray as error:
+            raise InvalidArray(error.detail, where=user_line(), remedy=error.remedy) from None
+        key = (given.dtype, given.shape, hashlib.blake2b(given.buffer, digest_size=16).digest())
+        if key not in self._constants:
+            self._constants[key] = Array(given.dtype, given.shape, given.data.copy())
+        return self.builder.constant(self._constants[key])
+
+
+_ = (_function_calls, _functions, _indexing, _methods, _ufunc_calls)  # importing them registers what they implement
+
+
+def _identity(operands: tuple[ValueOperand, ...]) -> tuple[Any, ...]:
+    return tuple(_identity(operand) if isinstance(operand, tuple) else id(operand) for operand in operands)

@@ -1,0 +1,161 @@
+"""Sorting, searching, and the order statistics that rest on a sorted axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._dtypes import is_inexact
+from .._operands import as_array, dtype_of, emit, emit_many, holds_traced, lower
+from .._refusals import unsupported
+from .._registry import implements, method
+from .._shaping import astype, axes_of, axis_of, expand_dims, moveaxis, ravel, reshape
+from .._tracer import Tracer
+from .._ufunc_calls import store
+
+__all__: list[str] = []
+
+
+def _sorted(a: Any, axis: Any) -> tuple[Any, Any]:
+    """Values and the places that they came from."""
+    a = as_array(a)
+    if axis is None:
+        a, axis = ravel(a), 0
+    return emit_many("sort.stable", a, stable=True, dim=axis_of(axis, a.ndim))
+
+
+@implements(np.sort)
+def _sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    return _sorted(a, axis)[0]
+
+
+@implements(np.argsort)
+def _argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    return _sorted(a, axis)[1]
+
+
+@implements(np.partition)
+def _partition(a: Any, kth: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
+    return _sorted(a, axis)[0]  # a sorted array is a partitioned one
+
+
+@implements(np.argpartition, methods=("argpartition",))
+def _argpartition(a: Any, kth: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
+    return _sorted(a, axis)[1]
+
+
+@method("sort")
+def _sort_in_place(a: Tracer, axis: int = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> None:
+    """NumPy's method: sorts in place and returns nothing."""
+    a[...] = np.sort(a, axis)
+
+
+@method("partition")
+def _partition_in_place(a: Tracer, kth: Any, axis: int = -1, kind: Any = None, order: Any = None) -> None:
+    a[...] = np.sort(a, axis)
+
+
+@implements(np.searchsorted, methods=("searchsorted",))
+def _searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+    kind = dtype_of(a, v)
+    a = np.take(a, sorter) if sorter is not None else as_array(a)
+    v = as_array(v)
+    found = emit(
+        "searchsorted.Tensor",
+        Tracer.of(lower(a, kind)),
+        Tracer.of(lower(reshape(v, (-1,)), kind)),
+        None,
+        right=side == "right",
+    )
+    return reshape(found, v.shape) if v.ndim != 1 else found
+
+
+@implements(np.digitize)
+def _digitize(x: Any, bins: Any, right: bool = False) -> Any:
+    side = "left" if right else "right"
+    bins = as_array(bins)
+    if not holds_traced(bins) and bins.ndim == 1 and len(bins) > 1 and np.asarray(bins)[0] > np.asarray(bins)[-1]:
+        return len(bins) - np.searchsorted(np.asarray(bins)[::-1], x, "left" if side == "right" else "right")
+    return np.searchsorted(bins, x, side)
+
+
+@implements(np.median)
+def _median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    return _quantile(a, 0.5, axis, out, keepdims=keepdims)
+
+
+@implements(np.percentile)
+def _percentile(a: Any, q: Any, *args: Any, **kwargs: Any) -> Any:
+    return _quantile(a, np.true_divide(q, 100.0), *args, **kwargs)
+
+
+_CONTINUOUS = {
+    "linear": (1.0, 1.0),
+    "weibull": (0.0, 0.0),
+    "hazen": (0.5, 0.5),
+    "interpolated_inverted_cdf": (0.0, 1.0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+}
+"""Hyndman and Fan's alpha and beta: the place of a quantile is n q + alpha + q (1 - alpha - beta) - 1."""
+
+
+@implements(np.quantile)
+def _quantile(
+    a: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: Any = None,
+) -> Any:
+    if weights is not None:
+        unsupported("np.quantile with weights= cannot be traced", remedy="sort and accumulate the weights yourself")
+    if holds_traced(q):
+        unsupported("np.quantile at a traced q cannot be traced", remedy="give q as a number")
+    a = as_array(a)
+    a = a if is_inexact(a.dtype) else astype(a, np.float64)
+    axes = axes_of(axis, a.ndim)
+    rest = [place for place in range(a.ndim) if place not in axes]
+    flat = reshape(moveaxis(a, axes, range(a.ndim - len(axes), a.ndim)), (*(a.shape[place] for place in rest), -1))
+    values = np.sort(flat, -1)
+    quantiles = np.asarray(q)
+    if np.any((quantiles < 0) | (quantiles > 1)):
+        raise ValueError("Quantiles must be in the range [0, 1]")
+    places = _places(quantiles, flat.shape[-1], method)
+    low = np.floor(places)
+    weight = (places - low).astype(a.dtype if a.dtype.kind == "f" else np.float64)
+    left = np.take(values, low.astype(np.int64), -1)
+    right = np.take(values, np.minimum(low + 1, flat.shape[-1] - 1).astype(np.int64), -1)
+    # NumPy's own interpolation: from the nearer side, so that both ends are exact.
+    step = right - left
+    result = left if not weight.any() else np.where(weight < 0.5, left + step * weight, right - step * (1 - weight))
+    if quantiles.ndim:
+        result = moveaxis(result, tuple(range(-quantiles.ndim, 0)), tuple(range(quantiles.ndim)))
+    missing = np.any(np.isnan(flat), -1)
+    result = np.where(missing, np.asarray(np.nan, a.dtype), result)
+    if keepdims:
+        result = expand_dims(result, tuple(quantiles.ndim + place for place in axes))
+    return store(result, out)
+
+
+def _places(q: np.ndarray, n: int, method: str) -> np.ndarray:
+    """Where the quantiles lie among ``n`` sorted values."""
+    if method in _CONTINUOUS:
+        alpha, beta = _CONTINUOUS[method]
+        return np.clip(n * q + alpha + q * (1 - alpha - beta) - 1, 0, n - 1)
+    place = q * (n - 1)
+    rounding = {
+        "lower": np.floor,
+        "higher": np.ceil,
+        "nearest": np.rint,
+        "midpoint": lambda place: (np.floor(place) + np.ceil(place)) / 2,
+    }
+    if method not in rounding:
+        known = ", ".join([*_CONTINUOUS, *rounding])
+        unsupported(f"np.quantile with method={method!r} cannot be traced", remedy=f"use one of {known}")
+    return rounding[method](place)

@@ -1,0 +1,47 @@
+"""The line of the user's own source that is running."""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import sys
+from types import FrameType
+
+import numpy
+
+import farfunc_protocol
+
+__all__ = ["user_line", "user_text"]
+
+_FOLDERS = tuple(
+    os.path.dirname(os.path.abspath(path)) + os.sep
+    for path in (os.path.dirname(os.path.abspath(__file__)), farfunc_protocol.__file__, numpy.__file__)
+)
+"""Where farfunc and NumPy lie: the first of these is the folder of the package farfunc itself."""
+
+
+def user_line() -> str | None:
+    """The innermost line outside farfunc and NumPy: ``arm.py:12, in forward``."""
+    frame = _user_frame()
+    if frame is None:
+        return None
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}, in {frame.f_code.co_name}"
+
+
+def user_text() -> str:
+    """The text of that line, where its file can be read; otherwise nothing."""
+    frame = _user_frame()
+    return "" if frame is None else linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+
+
+def _user_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and _is_ours(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_ours(filename: str) -> bool:
+    return os.path.abspath(filename).startswith(_FOLDERS)
