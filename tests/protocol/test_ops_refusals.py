@@ -108,8 +108,8 @@ def test_what_depends_on_a_symbol_is_asked_for(name: str, inputs: tuple, attribu
 
 HOSTILE = [
     2**63 - 1, -(2**63), 2**64, 10**400, -1, 0, 1, 7, 10**6, True, None, "x", "...", "", 1.5, float("inf"),
-    float("nan"), (), (0,) * 100, (2**62,) * 3, (1, 2), (-1,), (0, 0), {"dim": "n"}, {"dim": 1}, [[1]], 1j, b"x", (None,),
-    ("a",), (True,), "float64", "bool", ({"dim": "n"}, 3), (-(2**63),), object(),
+    float("nan"), (), (0,) * 100, (2**62,) * 3, (1, 2), (-1,), (0, 0), {"dim": "n"}, {"dim": 1}, [[1]], 1j, b"x",
+    (None,), ("a",), (True,), "float64", "bool", ({"dim": "n"}, 3), (-(2**63),), object(),
 ]  # fmt: skip
 
 

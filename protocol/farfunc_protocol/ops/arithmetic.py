@@ -16,6 +16,7 @@ from .shapes.elementwise import (
     floating_real_only,
     heaviside,
     integers,
+    ldexp,
     lerp,
     like,
     numeric,
@@ -171,7 +172,7 @@ ROWS: tuple[Op, ...] = (
         "nextafter(Tensor self, Tensor other) -> Tensor",
     ),
     *rows(
-        pointwise(floating),
+        ldexp,
         "self * 2**other.",
         "ldexp.Tensor(Tensor self, Tensor other) -> Tensor",
     ),

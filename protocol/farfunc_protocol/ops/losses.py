@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import costs
 from .op import Op, rows
 from .shapes import network
-from .shapes.elementwise import floating, promoted
+from .shapes.elementwise import absolute, floating, promoted
 
 __all__ = ["ROWS"]
 
@@ -17,7 +17,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        network.loss(network.difference),
+        network.loss(absolute),
         "Absolute difference.",
         "l1_loss(Tensor self, Tensor target, int reduction=1) -> Tensor",
         cost=costs.transcendental,

@@ -255,6 +255,13 @@ def shifted(call: Call, dtype: str) -> str:
     return integers(call, dtype)
 
 
+def ldexp(call: Call) -> TensorType:
+    """ldexp: integers as exponents leave the dtype of self."""
+    operands = [call.self] if category(call.other.dtype) in ("bool", "integral") else call.tensors
+    dtype = promotion.floating(result_type(call, operands))
+    return TensorType(dtype, broadcast(call, call.self.shape, call.other.shape))
+
+
 def heaviside(call: Call) -> TensorType:
     """heaviside: operands of one dtype."""
     dtype = real(call, same_dtype(call, call.tensors))

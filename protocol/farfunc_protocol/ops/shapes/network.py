@@ -9,7 +9,8 @@ from ...graph import TensorType
 from ..call import Call
 from .axes import Shape, axis, broadcast, expand_to, replace, same_dtype
 from .elementwise import floating, floating_only
-from .promotion import category, real_of, result_type
+from .promotion import real_of, result_type
+from .reductions import accumulated, averaged
 
 __all__ = ["attention", "convolution", "layer_norm", "loss", "pooling"]
 
@@ -180,15 +181,13 @@ def loss(choice: Callable[[Call, str], str] | None = None, *names: str) -> Calla
         call.require(call.reduction in _REDUCTIONS, f"reduction {call.reduction}", argument="reduction")
         shape = broadcast(call, *(type_.shape for type_ in call.tensors))
         dtype = result_type(call, [call.arguments[name] for name in names] or call.tensors)
-        return TensorType(choice(call, dtype) if choice else dtype, shape if call.reduction == 0 else ())
+        dtype = choice(call, dtype) if choice else dtype
+        if call.reduction == 0:
+            return TensorType(dtype, shape)
+        # The elements are added up by sum and mean, which treat integers as they always do.
+        return TensorType(accumulated(call, dtype) if call.reduction == 2 else averaged(call, dtype), ())
 
     return rule
-
-
-def difference(call: Call, dtype: str) -> str:
-    """l1_loss: real, and int64 for a sum of integers."""
-    integers = category(dtype) in ("bool", "integral") and call.reduction == 2
-    return "int64" if integers else real_of(dtype)
 
 
 def class_loss(call: Call) -> TensorType:
