@@ -19,7 +19,7 @@ from farfunc_protocol.builder import GraphBuilder, Value
 if TYPE_CHECKING:
     from .trace import TorchTrace
 
-__all__ = ["Alias", "Memory", "View", "alias_of", "read", "write"]
+__all__ = ["Alias", "Memory", "View", "alias_of", "attach", "read", "write"]
 
 Through = Callable[[torch.Tensor], torch.Tensor]
 Back = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -66,7 +66,7 @@ class View:
 class Alias:
     """What a trace knows about one tensor: kept as an attribute of it, so that it lives as long."""
 
-    __slots__ = ("generation", "memory", "trace", "value", "view")
+    __slots__ = ("generation", "memory", "storage", "trace", "value", "view")
 
     def __init__(self, trace: TorchTrace, value: Value, memory: Memory, view: View | None = None) -> None:
         self.trace = trace
@@ -74,6 +74,8 @@ class Alias:
         self.memory = memory
         self.view = view
         self.generation = memory.generation
+        self.storage = 0
+        """Identifies the tensor's storage: ``x.data = y`` gives a tensor another, and tells nobody."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         # copy.deepcopy(tensor) copies a tensor's attributes: the copy is another tensor.
@@ -83,6 +85,12 @@ class Alias:
 def alias_of(tensor: torch.Tensor) -> Alias | None:
     """The alias of a traced tensor; None for any other."""
     return tensor.__dict__.get("_farfunc_alias")
+
+
+def attach(tensor: torch.Tensor, alias: Alias) -> None:
+    """Let a tensor stand for an alias."""
+    alias.storage = tensor.untyped_storage()._cdata
+    tensor.__dict__["_farfunc_alias"] = alias
 
 
 def read(alias: Alias) -> Value:

@@ -17,10 +17,12 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import PendingEquation, Value
+from farfunc_protocol.errors import InvalidArray
 from farfunc_protocol.ops import OPS
 
-from .aliases import Alias, Memory
+from .aliases import Alias, Memory, attach
 from .conversion import to_array, to_tensor, torch_dtype
+from .refusals import refuse_operator
 
 if TYPE_CHECKING:
     from .trace import TorchTrace
@@ -58,6 +60,13 @@ def outside_traces() -> Iterator[None]:
         yield
 
 
+def _elements(tensor: torch.Tensor) -> Array:
+    try:
+        return to_array(tensor, copy=True)
+    except InvalidArray as error:
+        refuse_operator(f"the function closes over a tensor that cannot travel: {error.detail}", error.remedy)
+
+
 class Constants:
     """The constants of one trace."""
 
@@ -80,13 +89,13 @@ class Constants:
         entry = self._captured.get(id(tensor))
         if entry is None:
             with outside_traces():
-                array = to_array(tensor, copy=True)
+                array = _elements(tensor)
                 version = 0 if tensor.is_inference() else tensor._version
             captured = Captured(tensor, version, array)
             value = self._trace.outermost.constant(array)
             fake = self._trace.fake_like(tensor)
             memory = Memory("captured", self._trace.outermost)
-            fake.__dict__["_farfunc_alias"] = Alias(self._trace, value, memory)
+            attach(fake, Alias(self._trace, value, memory))
             entry = self._captured[id(tensor)] = captured, fake
             self._remember(value, tensor)
         return entry[1]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import DTYPES
@@ -81,6 +82,11 @@ def to_ndarray(array: Array) -> np.ndarray:
 
 
 def _refuse_unusual(tensor: Any) -> None:
+    if isinstance(tensor, FakeTensor):
+        raise InvalidArray(
+            "the tensor was traced, and has no elements: the function to which it belongs has returned",
+            remedy="return it from the function instead of keeping it in a variable or an attribute",
+        )
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         raise InvalidArray(
             "the tensor belongs to a running local transform of torch.func, and has no value of its own",

@@ -20,7 +20,7 @@ from farfunc_protocol.errors import InvalidArray, InvalidGraph, UnsupportedOpera
 from farfunc_protocol.graph import TensorType
 from farfunc_protocol.ops.op import Op
 
-from .aliases import Alias, Memory
+from .aliases import Alias, Memory, attach
 from .capture import NotConstant, outside_traces
 from .conversion import dtype_name, tensor_type, torch_dtype
 from .inplace import run_write
@@ -85,6 +85,11 @@ class TraceMode(TorchDispatchMode):
 
 def call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One operator, as the user's function called it."""
+    if kwargs.get("generator") is not None:
+        refuse_operator(
+            f"{func} is given a torch.Generator, whose state stays here",
+            "leave it out: random numbers are drawn on the server",
+        )
     special = SPECIAL.get(func)
     if special is not None:
         return special(trace, func, args, kwargs)
@@ -102,11 +107,14 @@ def call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return _evaluated_or_refused(trace, func, args, kwargs)
 
 
-def record(
-    trace: TorchTrace, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], *, as_attributes: Any = None
-) -> Any:
+def record(trace: TorchTrace, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Write down one equation, and return tensors for its results."""
     assert plan.row is not None
+    if plan.row.random and torch.initial_seed() != trace.seed:
+        refuse_operator(
+            f"{plan.func} follows torch.manual_seed: random numbers are drawn on the server, by another seed",
+            "draw them before, and pass them in as an argument",
+        )
     bound = _bind(trace, plan, args, kwargs)
     if bound is None:
         return call(trace, *scalar_overload(plan.func, args, kwargs))
@@ -121,9 +129,9 @@ def record(
     views: list[tuple[torch.Tensor, Alias] | None] = [None] * len(results)
     if plan.may_alias:
         sources = [_stand_in(trace, leaf) for leaf in _tensors(args, kwargs)]
+        if all(any(result is source for source in sources) for result in results):
+            return out  # x.expand_as(x): the tensor itself
         for index, result in enumerate(results):
-            if any(result is source for source in sources):
-                return out  # x.contiguous() of a contiguous x: the tensor itself
             views[index] = _shared_with(trace, result, sources)
     if any(result is None for result in results):
         refuse_operator(f"{plan.func} returns an undefined tensor here")
@@ -131,6 +139,8 @@ def record(
         attributes["dtype"] = dtype_name(results[0].dtype)
     values = add(trace, plan.row.name, operands, attributes, _types(plan.func, results), plan.row.schema.normalise)
     for index, (result, value, shared) in enumerate(zip(results, values, views, strict=True)):
+        if shared is not None and shared[0] is result:
+            continue
         if shared is None:
             alias = Alias(trace, value, Memory("local", trace.builder))
         else:
@@ -138,7 +148,7 @@ def record(
             position = None if isinstance(out, torch.Tensor) else index
             view = make_view(parent, source, plan.func, _fakes(trace, args), _fakes(trace, kwargs), result, position)
             alias = Alias(trace, value, parent.memory, view)
-        result.__dict__["_farfunc_alias"] = alias
+        attach(result, alias)
     if any(result.is_conj() or result.is_neg() for result in results):
         return _without_bits(trace, out)
     return out
@@ -203,12 +213,6 @@ def _bind(
             operands.append(
                 None if value is None else tuple(None if item is None else trace.lower(item) for item in value)
             )
-        elif slot.kind is Kind.GENERATOR:
-            if value is not None:
-                refuse_operator(
-                    f"{plan.func} is given a torch.Generator, whose state stays here",
-                    "leave it out: the seed of a call is given to the server (randomness=...)",
-                )
         elif given and slot.kind is Kind.ATTRIBUTE:
             if slot.argument is not None:
                 attributes[slot.name] = _attribute(value)
@@ -219,7 +223,10 @@ def _bind(
 
 def _attribute(value: Any) -> Any:
     if isinstance(value, torch.dtype):
-        return dtype_name(value)
+        try:
+            return dtype_name(value)
+        except InvalidArray as error:
+            refuse_operator(error.detail, error.remedy)
     if isinstance(value, list | tuple):
         return tuple(_attribute(item) for item in value)
     if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
@@ -285,6 +292,8 @@ def _evaluated_or_refused(trace: TorchTrace, func: Any, args: tuple[Any, ...], k
         refuse_value(func, "a shape")
     if torch.Tag.data_dependent_output in func.tags:
         refuse_value(func, "a number")
+    if "sparse" in func._opname:
+        refuse_operator(f"{func} makes a sparse tensor, or takes one", "use dense tensors: x.to_dense()")
     if func.namespace not in ("aten", "prims"):
         refuse_operator(f"{func} is an operator of {func.namespace}, not of torch itself")
     refuse_operator(f"{func} has no row in the op table, and no definition in terms of those that have")

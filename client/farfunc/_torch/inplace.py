@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import torch
 
 from farfunc_protocol.builder import Value
 
-from .aliases import Alias, Memory, View, write
+from .aliases import Alias, Memory, View, attach, write
 from .plans import find_overload
 from .refusals import refuse_operator, refuse_write
 from .views import make_view
@@ -129,7 +130,7 @@ def _run_out(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[s
         with trace.mode.paused():
             target.resize_(result.shape)
         converted = trace.run(result.to, target.dtype)
-        target.__dict__["_farfunc_alias"] = Alias(trace, trace.lower(converted), Memory("local", trace.builder))
+        attach(target, Alias(trace, trace.lower(converted), Memory("local", trace.builder)))
     return targets[0] if len(targets) == 1 else tuple(targets)
 
 
@@ -144,11 +145,11 @@ def _change_shape(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: d
     functional = _functional(func)
     # What it was stays the parent: an alias of its own, on a tensor of the same strides.
     before = torch.empty_strided(target.size(), target.stride(), dtype=target.dtype, device=target.device)
-    before.__dict__["_farfunc_alias"] = alias
+    attach(before, alias)
     after = call(trace, functional, (before, *args[1:]), kwargs)
     func(target, *args[1:], **kwargs)
     view: View | None = make_view(alias, before, functional, (before, *args[1:]), kwargs, target, None)
-    target.__dict__["_farfunc_alias"] = Alias(trace, trace.lower(after), alias.memory, view)
+    attach(target, Alias(trace, trace.lower(after), alias.memory, view))
     return target
 
 
@@ -197,6 +198,15 @@ def _exponential(target: torch.Tensor, rate: float = 1.0, *, generator: Any = No
     return -torch.log1p(-torch.rand_like(target)) / rate
 
 
+def _fill_diagonal(target: torch.Tensor, value: Any, wrap: bool = False) -> torch.Tensor:
+    shape = tuple(target.shape)
+    step = sum(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    # Of a tall matrix the diagonal starts again below the square, if it is to wrap.
+    end = target.numel() if wrap or len(shape) != 2 else min(shape) * shape[1]
+    positions = torch.arange(0, end, step)
+    return target.reshape(-1).index_fill(0, positions, value).reshape(shape)
+
+
 def _refuse_generator(generator: Any) -> None:
     if generator is not None:
         refuse_operator("a torch.Generator is given, whose state stays here", "leave it out")
@@ -207,6 +217,7 @@ _COUNTERPARTS: dict[Any, Callable[..., torch.Tensor]] = {
     aten.zero_.default: torch.zeros_like,
     aten.fill_.Scalar: torch.full_like,
     aten.fill_.Tensor: _copy,
+    aten.fill_diagonal_.default: _fill_diagonal,
     aten.uniform_.default: _uniform,
     aten.normal_.default: _normal,
     aten.bernoulli_.float: _bernoulli,

@@ -39,8 +39,7 @@ class Kind(enum.Enum):
     TENSOR = "an operand"
     TENSORS = "an operand: a list"
     ATTRIBUTE = "an attribute"
-    GENERATOR = "refused, if given"
-    DROPPED = "nothing: says where or how a tensor is stored"
+    DROPPED = "nothing: says where or how a tensor is stored, or is refused before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +153,6 @@ def _kind(argument: Any) -> Kind:
     text = str(argument.type)
     if "Tensor" in text:
         return Kind.TENSORS if "List" in text else Kind.TENSOR
-    if "Generator" in text:
-        return Kind.GENERATOR
-    if argument.name in ("device", "layout", "pin_memory", "memory_format", "non_blocking") or "Device" in text:
+    if argument.name in ("device", "layout", "pin_memory", "memory_format", "non_blocking", "generator"):
         return Kind.DROPPED
     return Kind.ATTRIBUTE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from .aliases import Alias, Memory, View, alias_of, write
+from .aliases import Alias, Memory, View, alias_of, attach, write
 from .capture import NotConstant, outside_traces
 from .dispatch import call, evaluated, fake_call, record
 from .indexing import index, index_put, masked_select, repeat_interleave
@@ -75,9 +75,9 @@ def _sharing(trace: TorchTrace, func: Any, source: torch.Tensor, result: torch.T
         shape = tuple(result.shape)
         back = _back_to(tuple(source.shape))
         view = View(alias, lambda tensor: tensor.reshape(shape), back)
-        result.__dict__["_farfunc_alias"] = Alias(trace, value, alias.memory, view)
+        attach(result, Alias(trace, value, alias.memory, view))
     else:
-        result.__dict__["_farfunc_alias"] = Alias(trace, value, Memory("local", trace.builder))
+        attach(result, Alias(trace, value, Memory("local", trace.builder)))
     return result
 
 
@@ -116,8 +116,21 @@ def _reshape(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     # The strides are those of the call: reshape may copy where the view did not.
     value, shape = trace.lower(reshaped), tuple(result.shape)
     view = View(parent, lambda tensor: tensor.reshape(shape), _back_to(tuple(source.shape)))
-    result.__dict__["_farfunc_alias"] = Alias(trace, value, parent.memory, view)
+    attach(result, Alias(trace, value, parent.memory, view))
     return result
+
+
+def _slice(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Bounds as positions in the axis: an open end is written as 2**63 - 1, which slice_scatter takes literally."""
+    named = {"dim": 0, "start": None, "end": None, "step": 1, **_named(func, args, kwargs)}
+    source, dim = named["self"], named["dim"]
+    if source.dim() == 0 or not -source.dim() <= dim < source.dim():
+        return fake_call(trace, func, args, kwargs)  # torch's own error
+    start, end, step = slice(named["start"], named["end"], named["step"]).indices(source.shape[dim])
+    end = max(start, end)
+    if (start, end, step) == (0, source.shape[dim], 1):
+        return call(trace, aten.alias.default, (source,), {})
+    return record(trace, plan_for(func), (source, dim % source.dim(), start, end, step), {})
 
 
 def _conj(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -150,17 +163,15 @@ def _empty(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """``torch.empty``: any elements will do, and zeros are the same ones each time."""
     result = fake_call(trace, func, args, kwargs)
     zeros = call(trace, aten.zeros.default, (tuple(result.shape),), {"dtype": result.dtype})
-    result.__dict__["_farfunc_alias"] = zeros.__dict__["_farfunc_alias"]
+    attach(result, Alias(trace, trace.lower(zeros), Memory("local", trace.builder)))
     return result
 
 
 def _as_strided(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """A view of memory itself: the elements are picked by their position in the base."""
+    alias = _with_known_layout(trace, func, args[0])
     result = fake_call(trace, func, args, kwargs)
     source = args[0]
-    alias = trace.alias(source)
-    if alias.view is not None:
-        refuse_operator(f"{func} is applied to a view: a graph knows no memory", "apply it to x.clone()")
     with outside_traces():
         size = source.untyped_storage().nbytes() // source.element_size()
         memory = torch.full((size,), -1, dtype=torch.int64)
@@ -180,8 +191,20 @@ def _as_strided(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any
         return torch.index_put(parent.reshape(-1), (flat,), new.reshape(-1)).reshape(tuple(parent.shape))
 
     picked = trace.run(through, source)
-    result.__dict__["_farfunc_alias"] = Alias(trace, trace.lower(picked), alias.memory, View(alias, through, back))
+    attach(result, Alias(trace, trace.lower(picked), alias.memory, View(alias, through, back)))
     return result
+
+
+def _with_known_layout(trace: TorchTrace, func: Any, source: torch.Tensor) -> Alias:
+    """Refuse a tensor whose layout in memory may follow from that of an argument, which does not travel."""
+    alias = trace.alias(source)
+    known = alias.memory.origin == "local" and (source.dim() <= 1 or not alias.value.varies)
+    if alias.view is not None or not known:
+        refuse_operator(
+            f"{func} reads memory: how the function's arguments lie in memory does not travel with them",
+            "use indexing, unfold or select, or apply it to x.reshape(-1).clone()",
+        )
+    return alias
 
 
 def _as_strided_copy(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -189,8 +212,10 @@ def _as_strided_copy(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -
 
 
 def _as_strided_scatter(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    _with_known_layout(trace, func, args[0])
+
     def scatter() -> torch.Tensor:
-        copy = args[0].clone(memory_format=torch.preserve_format)
+        copy = args[0].clone()
         copy.as_strided(*args[2:], **kwargs).copy_(args[1])
         return copy
 
@@ -250,6 +275,7 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten._unsafe_view.default: _reshape,
     aten._reshape_alias.default: _reshape,
     aten.view_as.default: _reshape,
+    aten.slice.Tensor: _slice,
     aten.conj.default: _conj,
     aten._conj.default: _conj,
     aten._conj_physical.default: _conj,
@@ -262,6 +288,7 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten.empty_like.default: _empty,
     aten.new_empty.default: _empty,
     aten.new_empty_strided.default: _empty,
+    aten._efficientzerotensor.default: _empty,
     aten.as_strided.default: _as_strided,
     aten.as_strided_copy.default: _as_strided_copy,
     aten.as_strided_scatter.default: _as_strided_scatter,

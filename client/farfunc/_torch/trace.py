@@ -15,12 +15,12 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import TraceError
 
-from .aliases import Alias, Memory, alias_of, read
+from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
 from .conversion import torch_dtype
 from .dispatch import TraceMode
 from .location import user_line
-from .refusals import translated
+from .refusals import refuse_write, translated
 
 if TYPE_CHECKING:
     from .front_end import TorchFrontEnd
@@ -43,12 +43,15 @@ class TorchTrace:
         The builder of the function as a whole.
     device:
         Where new tensors seem to be: the device of the call's tensors.
+    seed:
+        Of torch's generator as the trace started.
     """
 
     def __init__(self, front_end: TorchFrontEnd) -> None:
         self.front_end = front_end
         self.builder = self.outermost = GraphBuilder()
         self.device = torch.device("cpu")
+        self.seed = torch.initial_seed()
         self.constants = Constants(self)
         self.fakes = FakeTensorMode(static_shapes=True)
         self.mode = TraceMode(self)
@@ -138,6 +141,8 @@ class TorchTrace:
                 where=user_line(),
                 remedy="return it from the function instead of keeping it in a variable or an attribute",
             )
+        if isinstance(tensor, FakeTensor) and found.storage != tensor.untyped_storage()._cdata:
+            refuse_write("x.data = y", "given the memory of another tensor")
         return found
 
     def run(self, function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
@@ -152,7 +157,7 @@ class TorchTrace:
     def _lifted(self, value: Value, origin: str, device: torch.device) -> torch.Tensor:
         with self.mode.paused():
             fake = torch.empty(value.type.shape, dtype=torch_dtype(value.type.dtype), device=device)
-        fake.__dict__["_farfunc_alias"] = Alias(self, value, Memory(origin, self.builder))
+        attach(fake, Alias(self, value, Memory(origin, self.builder)))
         return fake
 
 
