@@ -33,9 +33,9 @@ from . import (
     reductions,
     special,
 )
-from .call import Symbol, TypedOperand, UnknownDimension
+from .call import MAX_OUTPUTS, Symbol, TypedOperand, UnknownDimension
 from .coverage import DECOMPOSED, EXCLUDED, SYNONYMS
-from .op import MAX_OUTPUTS, Op
+from .op import Op
 
 __all__ = [
     "DECOMPOSED",

@@ -16,13 +16,16 @@ from ..errors import InvalidGraph
 from ..graph import Dimension, TensorType
 from ..schema import Schema
 
-__all__ = ["Call", "Symbol", "TypedOperand", "UnknownDimension"]
+__all__ = ["MAX_OUTPUTS", "Call", "Symbol", "TypedOperand", "UnknownDimension"]
 
 TypedOperand = TensorType | None | tuple[TensorType | None, ...]
 """The types of one operand: ``Tensor``, ``Tensor?``, ``Tensor[]`` or ``Tensor?[]``."""
 
 MAX_RANK = 64
 """torch's own bound on the number of axes."""
+
+MAX_OUTPUTS = 65_536
+"""One operation never defines more variables: ``unbind`` of a long axis is refused."""
 
 MAX_ELEMENTS = 2**63
 """Where torch's counts of elements end."""

@@ -10,18 +10,15 @@ from ..errors import UnsupportedOperator
 from ..graph import TensorType
 from ..schema import Schema, parse_schema
 from . import costs
-from .call import MAX_ELEMENTS, MAX_RANK, Call, Symbol, TypedOperand, with_symbols, without_symbols
+from .call import MAX_ELEMENTS, MAX_OUTPUTS, MAX_RANK, Call, Symbol, TypedOperand, with_symbols, without_symbols
 
-__all__ = ["MAX_OUTPUTS", "CostRule", "Op", "ShapeRule", "rows"]
+__all__ = ["CostRule", "Op", "ShapeRule", "rows"]
 
 ShapeRule = Callable[[Call], TensorType | tuple[TensorType, ...]]
 """From typed operands to the types of the results, without torch; raises InvalidGraph."""
 
 CostRule = Callable[[Call, tuple[TensorType, ...]], float]
 """From typed operands and results to a number of scalar operations."""
-
-MAX_OUTPUTS = 65_536
-"""One operation never defines more variables: ``unbind`` of a long axis is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import costs
 from .op import Op, rows
-from .shapes import cutting, manipulation, reductions
+from .shapes import cutting, reductions, reshaping
 from .shapes.elementwise import floating, floating_only, like, real
 
 __all__ = ["ROWS"]
@@ -337,7 +337,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.reduction,
     ),
     *rows(
-        manipulation.sum_to_size,
+        reshaping.sum_to_size,
         "Sum over the axes that broadcasting has grown.",
         "sum_to_size(Tensor self, SymInt[] size) -> Tensor",
         cost=costs.reduction,

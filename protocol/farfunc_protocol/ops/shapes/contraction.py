@@ -11,7 +11,21 @@ from ..call import Call
 from .axes import Shape, axes, axis, broadcast, expand_to, same_dtype, without
 from .promotion import category, result_type
 
-__all__ = ["einsum", "matmul", "matrix_product", "tensordot"]
+__all__ = [
+    "addr",
+    "bilinear",
+    "cdist",
+    "einsum",
+    "inner",
+    "kron",
+    "linear",
+    "matmul",
+    "matrix_product",
+    "multi_dot",
+    "outer",
+    "tensordot",
+    "vecdot",
+]
 
 
 def _rank(call: Call, name: str, rank: int) -> Shape:

@@ -11,7 +11,23 @@ from .axes import Shape, broadcast
 from .elementwise import floating_only
 from .promotion import DEFAULT_DTYPE, category, scalar_dtype
 
-__all__ = ["arange", "filled", "filled_like", "sized"]
+__all__ = [
+    "arange",
+    "eye",
+    "filled",
+    "filled_like",
+    "frequencies",
+    "like",
+    "linspace",
+    "multinomial",
+    "new",
+    "normal",
+    "permutation",
+    "scalar_tensor",
+    "sized",
+    "triangle_indices",
+    "window",
+]
 
 
 def _lengths(call: Call, name: str) -> Shape:

@@ -7,11 +7,32 @@ from itertools import pairwise
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call, Symbol
+from ..call import MAX_OUTPUTS, Call, Symbol
 from .axes import Shape, axis, replace, without
-from .manipulation import MAX_PIECES
 
-__all__ = ["diagonal", "select", "slice_", "split"]
+__all__ = [
+    "chunk",
+    "diag",
+    "diag_embed",
+    "diagflat",
+    "diagonal",
+    "diagonal_scatter",
+    "expand_to_part",
+    "narrow",
+    "numpy_split",
+    "select",
+    "select_scatter",
+    "slice_",
+    "slice_scatter",
+    "split",
+    "split_with_sizes",
+    "tensor_split_indices",
+    "tensor_split_sections",
+    "trace",
+    "triangle",
+    "unbind",
+    "unfold",
+]
 
 
 def _shaped(call: Call, shape: Shape) -> TensorType:
@@ -181,7 +202,7 @@ def _pieces(call: Call, shape: Shape, position: int, lengths: list[int]) -> tupl
 
 
 def _few(call: Call, count: int) -> None:
-    call.require(count <= MAX_PIECES, f"it would make {count} pieces, more than {MAX_PIECES}")
+    call.require(count <= MAX_OUTPUTS, f"it would make {count} pieces, more than {MAX_OUTPUTS}")
 
 
 def split(call: Call) -> tuple[TensorType, ...]:

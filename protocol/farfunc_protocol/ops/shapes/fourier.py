@@ -10,7 +10,16 @@ from ..call import Call
 from .axes import axes, axis
 from .promotion import complex_of, floating, is_complex, real_of
 
-__all__ = ["transform"]
+__all__ = [
+    "COMPLEX",
+    "FROM_HALF",
+    "TO_HALF",
+    "raw_complex",
+    "raw_from_half",
+    "raw_to_half",
+    "shift",
+    "transform",
+]
 
 COMPLEX, TO_HALF, FROM_HALF = "complex", "to half", "from half"
 """Complex to complex; real to the half of a Hermitian spectrum; and back."""

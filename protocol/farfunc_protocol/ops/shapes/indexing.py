@@ -9,7 +9,27 @@ from ..call import Call, Symbol
 from .axes import Shape, axis, broadcast, expand_to, replace, same_dtype
 from .promotion import result_type
 
-__all__ = ["gather", "index", "scatter"]
+__all__ = [
+    "INDEX_DTYPES",
+    "bucketize",
+    "embedding",
+    "gather",
+    "index",
+    "index_add",
+    "index_fill",
+    "index_put",
+    "index_select",
+    "isin",
+    "masked_scatter",
+    "nonzero_static",
+    "one_hot",
+    "put",
+    "repeat_interleave",
+    "scatter",
+    "searchsorted",
+    "take",
+    "take_along_dim",
+]
 
 INDEX_DTYPES = ("int64", "int32")
 

@@ -13,7 +13,49 @@ from .elementwise import floating_only
 from .promotion import complex_of, real_of
 from .reductions import norm, reduce
 
-__all__ = ["matrix", "square"]
+__all__ = [
+    "any_norm",
+    "cholesky_solve",
+    "condition",
+    "cross",
+    "determinant",
+    "eig",
+    "eigh",
+    "exponential",
+    "first",
+    "geqrf",
+    "householder",
+    "ldl_factor",
+    "ldl_solve",
+    "lstsq",
+    "lu",
+    "lu_factor",
+    "lu_solve",
+    "lu_solve_data",
+    "lu_unpack",
+    "matrix",
+    "matrix_norm",
+    "ormqr",
+    "pinv",
+    "power",
+    "qr",
+    "qr_flag",
+    "rank",
+    "slogdet",
+    "smaller",
+    "solve",
+    "solve_ex",
+    "solve_triangular",
+    "square",
+    "svd",
+    "svd_flag",
+    "svdvals",
+    "tensorinv",
+    "tensorsolve",
+    "triangular_solve",
+    "vander",
+    "with_info",
+]
 
 
 def matrix(call: Call, name: str | None = None, *, square: bool = False, dtypes: bool = True) -> TensorType:

@@ -12,7 +12,25 @@ from .elementwise import floating, floating_only
 from .promotion import real_of, result_type
 from .reductions import accumulated, averaged
 
-__all__ = ["attention", "convolution", "layer_norm", "loss", "pooling"]
+__all__ = [
+    "adaptive_pooling",
+    "attention",
+    "channel_norm",
+    "class_loss",
+    "convolution",
+    "cosine_similarity",
+    "dropout",
+    "glu",
+    "layer_norm",
+    "loss",
+    "native_dropout",
+    "pairwise_distance",
+    "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "pooling",
+    "prelu",
+]
 
 
 def _spread(call: Call, values: tuple[int, ...], count: int, argument: str, least: int) -> tuple[int, ...]:

@@ -12,7 +12,34 @@ from .axes import axes, axis, broadcast, replace, without
 from .elementwise import DTypeChoice, floating, floating_only, real
 from .promotion import category, is_complex, real_of
 
-__all__ = ["extremum", "position", "quantile", "reduce", "scan", "selection"]
+__all__ = [
+    "accumulated",
+    "aminmax",
+    "argsort",
+    "averaged",
+    "count",
+    "covariance",
+    "diff",
+    "dist",
+    "extremum",
+    "gradient",
+    "histogram",
+    "histogram_and_edges",
+    "mean_and_spread",
+    "nansummed",
+    "norm",
+    "position",
+    "quantile",
+    "raw_softmax",
+    "reduce",
+    "scan",
+    "selection",
+    "softmax",
+    "sort",
+    "spread",
+    "trapezoid",
+    "truth",
+]
 
 
 def reduce(choice: DTypeChoice, *, outputs: int = 1, empty_is_all: bool = True, identity: bool = True) -> Any:
@@ -175,11 +202,6 @@ def softmax(call: Call) -> TensorType:
     if category(dtype) != "floating":
         call.refuse(f"it is not defined for {dtype}", remedy="convert to a floating dtype with to.dtype")
     return TensorType(dtype, call.self.shape)
-
-
-def logsumexp(call: Call) -> TensorType:
-    """logsumexp: integers become floating."""
-    return reduce(floating)(call)
 
 
 def dist(call: Call) -> TensorType:
