@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     context = Context(settings, metrics, Registry(Store(settings.data_dir)), pool, dispatcher)
     metrics.observe(
         queue_depth=lambda: len(dispatcher.queue),
+        running=lambda: dispatcher.running,
         workers_ready=lambda: sum(status.state == "ready" for status in pool.status()),
     )
 

@@ -52,11 +52,15 @@ class Metrics:
             "farfunc_worker_restarts", "Workers that were lost.", ("device",), registry=self._registry
         )
         self._queue_depth = Gauge("farfunc_queue_depth", "Evaluations that wait.", registry=self._registry)
+        self._running = Gauge("farfunc_evaluations_running", "Evaluations on a device.", registry=self._registry)
         self._workers_ready = Gauge("farfunc_workers_ready", "Workers that take requests.", registry=self._registry)
 
-    def observe(self, queue_depth: Callable[[], float], workers_ready: Callable[[], float]) -> None:
+    def observe(
+        self, queue_depth: Callable[[], float], running: Callable[[], float], workers_ready: Callable[[], float]
+    ) -> None:
         """Say where the gauges' values come from."""
         self._queue_depth.set_function(queue_depth)
+        self._running.set_function(running)
         self._workers_ready.set_function(workers_ready)
 
     def exposition(self) -> bytes:

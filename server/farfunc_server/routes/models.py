@@ -158,6 +158,7 @@ class DeviceModel(BaseModel):
     state: Literal["starting", "ready", "failing"]
     description: str | None = Field(examples=["NVIDIA H200"])
     memory_bytes: int | None = Field(description="The most that one evaluation may take.")
+    pid: int | None = Field(description="Of the worker, as in the log.")
     restarts: int = Field(description="Workers that it has lost.")
 
 

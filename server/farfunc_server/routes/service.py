@@ -61,6 +61,7 @@ async def devices(request: Request) -> Response:
             "state": status.state,
             "description": status.description,
             "memory_bytes": status.memory_bytes,
+            "pid": status.pid,
             "restarts": status.restarts,
         }
         for status in context_of(request).pool.status()

@@ -49,6 +49,13 @@ class Dispatcher:
         The workers; started and stopped by the caller.
     capacity:
         How many jobs may wait.
+
+    Attributes
+    ----------
+    queue:
+        The jobs that wait.
+    running:
+        How many jobs run.
     """
 
     def __init__(self, pool: Pool, capacity: int) -> None:
@@ -57,13 +64,13 @@ class Dispatcher:
         self._waiting: dict[Ticket, tuple[Job, asyncio.Future[tuple[Message, memoryview]]]] = {}
         self._arrival = asyncio.Event()
         self._lanes: list[asyncio.Task[None]] = []
-        self._running = 0
+        self.running = 0
         self._is_closing = False
 
     @property
     def unfinished(self) -> int:
         """How many jobs wait or run."""
-        return len(self.queue) + self._running
+        return len(self.queue) + self.running
 
     def start(self) -> None:
         """Begin to serve."""
@@ -137,7 +144,7 @@ class Dispatcher:
                 await self._arrival.wait()
                 continue
             job, answer = self._waiting.pop(ticket)
-            self._running += 1
+            self.running += 1
             try:
                 result = await self._attempt(device, worker, job, ticket.deadline)
                 if not answer.done():
@@ -150,7 +157,7 @@ class Dispatcher:
                 if not answer.done():
                     answer.set_exception(error)
             finally:
-                self._running -= 1
+                self.running -= 1
 
     async def _attempt(self, device: str, worker: Worker, job: Job, deadline: float) -> tuple[Message, memoryview]:
         for attempt in range(_ATTEMPTS):

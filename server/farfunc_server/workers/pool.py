@@ -197,7 +197,7 @@ class Pool:
         seat.ready.set()
         _log.info("worker %d of %s is ready after %.1f s", worker.pid, seat.device, time.monotonic() - started)
         if self._settings.spare and self._spare is None and self.is_ready:
-            self._spare = asyncio.create_task(self._start_worker(), name="spare worker")
+            self._spare = asyncio.create_task(self._start_spare(), name="spare worker")
         return worker
 
     async def _take_worker(self) -> Worker:
@@ -209,6 +209,20 @@ class Pool:
                 if worker.is_alive:
                     return worker
         return await self._start_worker()
+
+    async def _start_spare(self) -> Worker:
+        worker = await self._start_worker()
+        _log.info("worker %d is ready as a spare", worker.pid)
+        watch = asyncio.create_task(self._watch_spare(worker))
+        self._tasks.add(watch)
+        watch.add_done_callback(self._tasks.discard)
+        return worker
+
+    async def _watch_spare(self, worker: Worker) -> None:
+        """Replace a spare that dies before it was needed."""
+        await worker.process.wait()
+        if worker.device is None and self._spare is not None and self._spare.done():
+            self._spare = asyncio.create_task(self._start_spare(), name="spare worker")
 
     async def _start_worker(self) -> Worker:
         worker = await Worker.start()
