@@ -250,6 +250,7 @@ def _split(text: str) -> list[str]:
     return re.split(r", (?![^\[]*\])", text) if text else []
 
 
+@functools.lru_cache(maxsize=4096)  # most arguments are "Tensor self" and its like
 def _parse_argument(text: str, keyword_only: bool) -> Argument:
     declaration, has_default, default = text.partition("=")
     kind, name = declaration.split(" ")
