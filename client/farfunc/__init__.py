@@ -37,9 +37,11 @@ from farfunc_protocol.errors import (
     WorkerDied,
 )
 
-from ._client import AsyncClient, Client, connect, current_client, delete, function, functions, register
+from ._client import AsyncClient, Client
+from ._default import connect, current_client, delete, function, functions, register
 from ._functional import functional_call, stack_module_state
 from ._functions import FunctionHandle
+from ._session import FunctionInfo
 from ._transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp, vmap
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "FarfuncError",
     "ForwardModeUnsupported",
     "FunctionHandle",
+    "FunctionInfo",
     "FunctionNotFound",
     "InvalidArray",
     "InvalidGraph",

@@ -1,51 +1,52 @@
-"""Clients: where a call is computed.
+"""Clients: torch.func's transforms on one server.
 
-A client runs the conversation of :mod:`farfunc._session` over a connection. The transforms of the
-package (``farfunc.jacfwd``) use :func:`current_client`; a client has the same verbs as methods.
+A client runs the conversation of :mod:`farfunc._session` over a connection. Which client serves a
+call that names none is decided in :mod:`farfunc._default`.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
 
-from . import _local_server
+from ._address import Address, default_address
 from ._connection import AsyncConnection, Connection
 from ._functions import FunctionHandle, trace_for_registration
 from ._session import FunctionInfo, Session
 from ._transforms import Transforms
 
-__all__ = [
-    "AsyncClient",
-    "Client",
-    "connect",
-    "current_client",
-    "delete",
-    "function",
-    "functions",
-    "register",
-]
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["DEFAULT_TIMEOUT", "AsyncClient", "Client"]
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds that one evaluation may take."""
 
 
+def _address(url: str | None, token: str | None) -> Address:
+    if url is None:
+        found = default_address()
+        return found if token is None else Address.parse(found.url, token)
+    return Address.parse(url, os.environ.get("FARFUNC_TOKEN") if token is None else token)
+
+
 class Client(Transforms):
     """A connection to a farfunc server, with torch.func's transforms as methods.
+
+    Any number of threads may use it, and a forked process makes connections of its own.
 
     Parameters
     ----------
     url:
-        ``http://host:port``; None for the variable ``FARFUNC_URL``.
+        ``http://host:port``; None for the server of calls that name none
+        (:func:`farfunc.current_client`).
     token:
         Sent as a bearer token; None for the variable ``FARFUNC_TOKEN``.
     timeout:
@@ -74,14 +75,22 @@ class Client(Transforms):
         timeout: float | None = DEFAULT_TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        url, token = _address(url, token)
+        self.address = _address(url, token)
         self._session = Session(timeout=timeout)
-        self._connection = Connection(url, token=token, timeout=timeout, transport=transport)
+        self._connection = Connection(self.address, transport)
+
+    def __repr__(self) -> str:
+        return f"<farfunc client of {self.url}{', closed' if self.is_closed else ''}>"
 
     @property
     def url(self) -> str:
-        """The address of the server."""
-        return self._connection.url
+        """The URL of the server."""
+        return self.address.url
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._connection.is_closed
 
     def evaluate(
         self,
@@ -90,10 +99,9 @@ class Client(Transforms):
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
-        generator: Array | None = None,
     ) -> list[Array]:
         """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
-        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures, generator))
+        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
 
     def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
@@ -105,26 +113,27 @@ class Client(Transforms):
         function:
             What could be given to a transform.
         example_args, example_kwargs:
-            Arrays whose dtypes and shapes, not values, fix the signature.
+            Arrays whose dtypes and shapes, not values, fix the signature. An argument that is
+            itself called ``name`` cannot be given by keyword.
         name:
             A name; if it exists and the function differs, this becomes its next version.
         """
-        traced = trace_for_registration(function, example_args, example_kwargs)
-        info = self._connection.run(self._session.upload(self._session.encode(traced), name))
-        return FunctionHandle(self, info, traced)
+        traced, outputs = trace_for_registration(function, example_args, example_kwargs)
+        info = self._connection.run(self._session.upload(traced, name))
+        return FunctionHandle(self, info, traced, outputs)
 
     def function(self, reference: str) -> FunctionHandle:
-        """The handle of a registered function: ``"arm"``, ``"arm@3"`` or its identity.
+        """The handle of a registered function: ``"arm"`` (its latest version), ``"arm@3"`` or its identity.
 
         Raises
         ------
         FunctionNotFound
         """
-        info = self._connection.run(self._session.describe(reference))
-        return FunctionHandle(self, info, self.download(info.id))
+        info, stored = self._connection.run(self._session.fetch(reference))
+        return FunctionHandle(self, info, stored, info.outputs)
 
     def functions(self) -> list[FunctionInfo]:
-        """All named functions on the server."""
+        """All named functions on the server, in the order of names and versions."""
         return self._connection.run(self._session.list())
 
     def delete(self, reference: str) -> None:
@@ -134,6 +143,15 @@ class Client(Transforms):
     def download(self, reference: str) -> Function:
         """A registered function's graph and constants."""
         return self._connection.run(self._session.download(reference))
+
+    def greet(self) -> None:
+        """See whether a farfunc server answers, and takes the token.
+
+        Raises
+        ------
+        ConnectionFailed, Unauthorized
+        """
+        self._connection.run(self._session.greet())
 
     def close(self) -> None:
         """Close the connections; the client cannot be used after it."""
@@ -169,14 +187,22 @@ class AsyncClient(Transforms):
         timeout: float | None = DEFAULT_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        url, token = _address(url, token)
+        self.address = _address(url, token)
         self._session = Session(timeout=timeout)
-        self._connection = AsyncConnection(url, token=token, timeout=timeout, transport=transport)
+        self._connection = AsyncConnection(self.address, transport)
+
+    def __repr__(self) -> str:
+        return f"<farfunc client of {self.url}, asynchronous{', closed' if self.is_closed else ''}>"
 
     @property
     def url(self) -> str:
-        """The address of the server."""
-        return self._connection.url
+        """The URL of the server."""
+        return self.address.url
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._connection.is_closed
 
     async def evaluate(
         self,
@@ -185,28 +211,25 @@ class AsyncClient(Transforms):
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
-        generator: Array | None = None,
     ) -> list[Array]:
         """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
-        return await self._connection.run(
-            self._session.evaluate(function, transforms, arrays, seed, captures, generator)
-        )
+        return await self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
 
     async def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
     ) -> FunctionHandle:
         """Trace a function for arguments like the examples, and store it on the server."""
-        traced = trace_for_registration(function, example_args, example_kwargs)
-        info = await self._connection.run(self._session.upload(self._session.encode(traced), name))
-        return FunctionHandle(self, info, traced)
+        traced, outputs = trace_for_registration(function, example_args, example_kwargs)
+        info = await self._connection.run(self._session.upload(traced, name))
+        return FunctionHandle(self, info, traced, outputs)
 
     async def function(self, reference: str) -> FunctionHandle:
-        """The handle of a registered function: ``"arm"``, ``"arm@3"`` or its identity."""
-        info = await self._connection.run(self._session.describe(reference))
-        return FunctionHandle(self, info, await self.download(info.id))
+        """The handle of a registered function: ``"arm"`` (its latest version), ``"arm@3"`` or its identity."""
+        info, stored = await self._connection.run(self._session.fetch(reference))
+        return FunctionHandle(self, info, stored, info.outputs)
 
     async def functions(self) -> list[FunctionInfo]:
-        """All named functions on the server."""
+        """All named functions on the server, in the order of names and versions."""
         return await self._connection.run(self._session.list())
 
     async def delete(self, reference: str) -> None:
@@ -216,6 +239,10 @@ class AsyncClient(Transforms):
     async def download(self, reference: str) -> Function:
         """A registered function's graph and constants."""
         return await self._connection.run(self._session.download(reference))
+
+    async def greet(self) -> None:
+        """See whether a farfunc server answers, and takes the token."""
+        await self._connection.run(self._session.greet())
 
     async def close(self) -> None:
         """Close the connections; the client cannot be used after it."""
@@ -228,113 +255,3 @@ class AsyncClient(Transforms):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-
-class _Default:
-    """The client of calls that name none: connected, configured, or with a private server."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.connected: Client | None = None
-        self.configured: Client | None = None
-        self.configuration: tuple[str | None, str | None] = (None, None)
-        self.private: Client | None = None
-        self.server: _local_server.LocalServer | None = None
-
-    def get(self) -> Client:
-        if self.connected is not None:
-            return self.connected
-        configuration = (os.environ.get("FARFUNC_URL"), os.environ.get("FARFUNC_TOKEN"))
-        with self.lock:
-            if configuration[0]:
-                if self.configured is None or configuration != self.configuration:
-                    self.configured, self.configuration = Client(), configuration
-                return self.configured
-            if self.private is None or self.server is None or not self.server.is_running:
-                self.server = _local_server.LocalServer.start()
-                self.private = Client(self.server.url, transport=httpx.HTTPTransport())
-            return self.private
-
-
-_default = _Default()
-
-
-def _forget() -> None:
-    """In a forked child: connections and locks are the parent's, the private server too."""
-    global _default
-    _default = _Default()
-
-
-os.register_at_fork(after_in_child=_forget)
-
-
-def connect(url: str, *, token: str | None = None, timeout: float | None = DEFAULT_TIMEOUT) -> Client:
-    """Make ``url`` the server of all calls that name no client, and return its client.
-
-    Parameters are those of :class:`Client`. The server must answer: what is wrong is said here
-    and not at the first call.
-
-    Raises
-    ------
-    ConnectionFailed
-        If no farfunc server answers there.
-    Unauthorized
-        If the server does not take the token.
-    """
-    client = Client(url, token=token, timeout=timeout)
-    try:
-        client._connection.run(client._session.greet())
-    except BaseException:
-        client.close()
-        raise
-    _default.connected = client
-    return client
-
-
-def current_client() -> Client:
-    """The client of calls that name none.
-
-    In this order: that of :func:`connect`; the server that ``FARFUNC_URL`` (with
-    ``FARFUNC_TOKEN``) names; where the server extra is installed, a private server, started now
-    and stopped with this process.
-
-    Raises
-    ------
-    ConnectionFailed
-        If there is none of these.
-    """
-    return _default.get()
-
-
-def register(
-    function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
-) -> FunctionHandle:
-    """Store a function on the server of :func:`current_client`; see :meth:`Client.register`.
-
-    >>> import numpy as np
-    >>> import farfunc
-    >>> cube = farfunc.register(lambda x: x**3, np.zeros(2), name="cube")
-    >>> farfunc.function("cube")(np.array([2.0, 3.0]))
-    array([ 8., 27.])
-    """
-    return current_client().register(function, *example_args, name=name, **example_kwargs)
-
-
-def function(reference: str) -> FunctionHandle:
-    """The handle of a registered function; see :meth:`Client.function`."""
-    return current_client().function(reference)
-
-
-def functions() -> list[FunctionInfo]:
-    """All named functions; see :meth:`Client.functions`."""
-    return current_client().functions()
-
-
-def delete(reference: str) -> None:
-    """Delete a registered function; see :meth:`Client.delete`."""
-    current_client().delete(reference)
-
-
-def _address(url: str | None, token: str | None) -> tuple[str, str | None]:
-    found = url or os.environ.get("FARFUNC_URL") or current_client().url
-    return found, token if token is not None else os.environ.get("FARFUNC_TOKEN") or None

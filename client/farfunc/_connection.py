@@ -1,60 +1,112 @@
 """Run a conversation over httpx: once for ordinary code, once for asyncio.
 
-The two classes differ only in ``await``; what is said is in :mod:`farfunc._session`, when to try
-again in :mod:`farfunc._retry`.
+The two classes differ in ``await``, and in what a pool of connections belongs to: a process, or an
+event loop. What is said is in :mod:`farfunc._session`, when to try again in :mod:`farfunc._retry`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import time
+import weakref
 from typing import Any, TypeVar
 
 import httpx
 
 from farfunc_protocol.errors import ConnectionFailed
 
-from ._retry import RetryPolicy
-from ._session import Exchange, HttpRequest, HttpResponse
+from ._address import Address
+from ._answers import HttpResponse
+from ._retry import RetryPolicy, explain
+from ._session import Exchange, HttpRequest
 
 __all__ = ["AsyncConnection", "Connection"]
 
 Result = TypeVar("Result")
 
 _CONNECT_SECONDS = 5.0
-_GRACE_SECONDS = 10.0
-"""The server stops an evaluation at its time limit and says so: the client waits for that answer."""
+_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
 
 
-def _options(url: str, token: str | None, timeout: float | None) -> dict[str, Any]:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ConnectionFailed(f"{url!r} is not a URL: {error}", remedy="give http://host:port") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConnectionFailed(f"{url!r} is not the URL of a server", remedy="give http://host:port")
+def _options(address: Address) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {address.token}"} if address.token else {}
+    return {"base_url": address.url, "headers": headers, "limits": _LIMITS, "follow_redirects": False}
+
+
+def _request(request: HttpRequest) -> dict[str, Any]:
     return {
-        "base_url": parsed,
-        "headers": {"authorization": f"Bearer {token}"} if token else {},
-        "timeout": httpx.Timeout(None if timeout is None else timeout + _GRACE_SECONDS, connect=_CONNECT_SECONDS),
-        "limits": httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0),
-        "follow_redirects": False,
+        "method": request.method,
+        "url": request.path,
+        "content": b"".join(request.content) if request.content else None,
+        "headers": dict(request.headers),
+        "timeout": httpx.Timeout(request.seconds, connect=_CONNECT_SECONDS),
     }
 
 
-def _content(request: HttpRequest) -> bytes | None:
-    return b"".join(request.content) if request.content else None
+def _bad_proxy(error: Exception) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"the proxy that the environment names cannot be used: {error}",
+        remedy="correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or add the server's host to NO_PROXY",
+    )
+
+
+def _closed(address: Address) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"the client of {address.url} has been closed", remedy="make another: farfunc.connect(url) or farfunc.Client()"
+    )
 
 
 class Connection:
-    """A pool of connections to one server."""
+    """A pool of connections to one server, for any number of threads.
+
+    Parameters
+    ----------
+    address:
+        The server.
+    transport:
+        An httpx transport to use instead of the network.
+    policy:
+        When a request is sent again.
+    """
 
     def __init__(
-        self, url: str, *, token: str | None, timeout: float | None, transport: httpx.BaseTransport | None = None
+        self, address: Address, transport: httpx.BaseTransport | None = None, policy: RetryPolicy | None = None
     ) -> None:
-        self.url = url
-        self._http = httpx.Client(**_options(url, token, timeout), transport=transport)
-        self._policy = RetryPolicy()
+        self.address = address
+        self.is_closed = False
+        self._transport = transport
+        self._policy = policy or RetryPolicy()
+        self._inherited: list[httpx.Client] = []
+        self._lock = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        transport = self._transport
+        if transport is None and self.address.is_this_machine:
+            transport = httpx.HTTPTransport(limits=_LIMITS)  # a transport of one's own passes by the proxies
+        try:
+            self._pool = httpx.Client(**_options(self.address), transport=transport)
+        except (ImportError, ValueError) as error:
+            raise _bad_proxy(error) from None
+        self._process = os.getpid()
+        self._finalizer = weakref.finalize(self, _close_in, self._process, self._pool)
+
+    def _current(self) -> httpx.Client:
+        if self.is_closed:
+            raise _closed(self.address)
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        return self._pool
+
+    def _leave_to_parent(self) -> None:
+        # In a forked child the sockets are shared with the parent: answers would be mixed up. The
+        # old pool is kept, untouched: closing it takes locks that a thread of the parent may hold.
+        with self._lock:
+            if self._process != os.getpid():
+                self._inherited.append(self._pool)
+                self._open()
 
     def run(self, exchange: Exchange[Result]) -> Result:
         """Run a conversation to its end and return its result."""
@@ -67,12 +119,10 @@ class Connection:
             response = self._send(request)
 
     def _send(self, request: HttpRequest) -> HttpResponse:
-        attempt = 1
+        pool, attempt = self._current(), 1
         while True:
             try:
-                answer = self._http.request(
-                    request.method, request.path, content=_content(request), headers=dict(request.headers)
-                )
+                answer = pool.request(**_request(request))
                 response = HttpResponse(answer.status_code, answer.headers, answer.content)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
@@ -80,24 +130,54 @@ class Connection:
             except httpx.TransportError as error:
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
-                    raise self._policy.explain(error, self.url) from error
+                    raise explain(error, request, self.address, attempt) from error
             time.sleep(wait)
             attempt += 1
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self.is_closed = True
+        self._finalizer()
+
+
+def _close_in(process: int, pool: httpx.Client) -> None:
+    if process == os.getpid():
+        pool.close()
 
 
 class AsyncConnection:
-    """A pool of connections to one server, for asyncio."""
+    """Pools of connections to one server, one for each event loop that uses it.
+
+    Parameters are those of :class:`Connection`.
+    """
 
     def __init__(
-        self, url: str, *, token: str | None, timeout: float | None, transport: httpx.AsyncBaseTransport | None = None
+        self, address: Address, transport: httpx.AsyncBaseTransport | None = None, policy: RetryPolicy | None = None
     ) -> None:
-        self.url = url
-        self._http = httpx.AsyncClient(**_options(url, token, timeout), transport=transport)
-        self._policy = RetryPolicy()
+        self.address = address
+        self.is_closed = False
+        self._transport = transport
+        self._policy = policy or RetryPolicy()
+        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def _current(self) -> httpx.AsyncClient:
+        if self.is_closed:
+            raise _closed(self.address)
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:
+            self._pools[loop] = self._open()
+        return self._pools[loop]
+
+    def _open(self) -> httpx.AsyncClient:
+        transport = self._transport
+        if transport is None and self.address.is_this_machine:
+            transport = httpx.AsyncHTTPTransport(limits=_LIMITS)
+        try:
+            return httpx.AsyncClient(**_options(self.address), transport=transport)
+        except (ImportError, ValueError) as error:
+            raise _bad_proxy(error) from None
 
     async def run(self, exchange: Exchange[Result]) -> Result:
         """Run a conversation to its end and return its result."""
@@ -110,12 +190,10 @@ class AsyncConnection:
             response = await self._send(request)
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
-        attempt = 1
+        pool, attempt = self._current(), 1
         while True:
             try:
-                answer = await self._http.request(
-                    request.method, request.path, content=_content(request), headers=dict(request.headers)
-                )
+                answer = await pool.request(**_request(request))
                 response = HttpResponse(answer.status_code, answer.headers, answer.content)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
@@ -123,10 +201,13 @@ class AsyncConnection:
             except httpx.TransportError as error:
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
-                    raise self._policy.explain(error, self.url) from error
+                    raise explain(error, request, self.address, attempt) from error
             await asyncio.sleep(wait)
             attempt += 1
 
     async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
+        """Close the connections of the running event loop; those of another end with it."""
+        self.is_closed = True
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.aclose()

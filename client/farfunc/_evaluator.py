@@ -52,6 +52,6 @@ class Evaluator(Protocol):
 
 def default_evaluator() -> Evaluator:
     """The client of calls that name none."""
-    from ._client import current_client
+    from ._default import current_client
 
     return current_client()

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from farfunc_protocol.builder import FinishedGraph
-from farfunc_protocol.errors import InvalidRequest
+from farfunc_protocol.errors import InvalidRequest, ServerBusy
 from farfunc_protocol.graph import Function, Graph, TensorType
-from farfunc_protocol.pytree import flatten, unflatten
+from farfunc_protocol.pytree import TreeSpec, flatten, tree_map, unflatten
 
 from ._call import Call, call
 from ._fingerprint import Fingerprint, register_class
 from ._session import FunctionInfo
 from ._tracing import Trace, Traced, current_trace, is_type
-from ._transforms import Transforms
+from ._transforms import Argnums, Transforms
 
 __all__ = ["FunctionHandle", "trace_for_registration"]
 
 
 def trace_for_registration(
     function: Callable[..., Any], example_args: Sequence[Any], example_kwargs: Mapping[str, Any]
-) -> Function:
-    """Trace a function for arguments like the examples, all that it closes over included."""
-    entry = Call.prepare((), function, tuple(example_args), dict(example_kwargs), None).entry
-    constants = (entry.captures.get(i, array) for i, array in enumerate(entry.function.constants))
-    return replace(entry.function, constants=tuple(constants))
+) -> tuple[Function, tuple[TensorType, ...]]:
+    """Trace a function for arguments like the examples, all that it closes over included.
+
+    Returns
+    -------
+    Function, tuple[TensorType, ...]
+        The function, and the types of its result leaves.
+    """
+    call = Call.prepare((), function, tuple(example_args), dict(example_kwargs), None)
+    traced, captures = call.entry.function, call.entry.captures
+    constants = tuple(captures.get(i, array) for i, array in enumerate(traced.constants))
+    return replace(traced, constants=constants), call.entry.payload.output_types
 
 
 class FunctionHandle:
@@ -63,10 +69,13 @@ class FunctionHandle:
     }
     """
 
-    def __init__(self, client: Transforms, info: FunctionInfo, function: Function) -> None:
+    def __init__(
+        self, client: Transforms, info: FunctionInfo, function: Function, outputs: tuple[TensorType, ...] | None
+    ) -> None:
         self.client = client
         self.info = info
         self.stored = function
+        self._outputs = outputs
 
     @property
     def id(self) -> str:
@@ -103,48 +112,103 @@ class FunctionHandle:
             return self._emit(trace, args, kwargs)
         return call((), self, args, kwargs, self.client)  # type: ignore[arg-type]  # a client evaluates
 
+    def jacfwd(self, argnums: Argnums = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
+        """:func:`farfunc.jacfwd` of this function."""
+        return self.client.jacfwd(self, argnums, has_aux, randomness=randomness)
+
+    def jacrev(
+        self, argnums: Argnums = 0, *, has_aux: bool = False, chunk_size: int | None = None
+    ) -> Callable[..., Any]:
+        """:func:`farfunc.jacrev` of this function."""
+        return self.client.jacrev(self, argnums, has_aux=has_aux, chunk_size=chunk_size)
+
+    def hessian(self, argnums: Argnums = 0) -> Callable[..., Any]:
+        """:func:`farfunc.hessian` of this function."""
+        return self.client.hessian(self, argnums)
+
+    def grad(self, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+        """:func:`farfunc.grad` of this function."""
+        return self.client.grad(self, argnums, has_aux)
+
+    def grad_and_value(self, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
+        """:func:`farfunc.grad_and_value` of this function."""
+        return self.client.grad_and_value(self, argnums, has_aux)
+
+    def vmap(
+        self, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None
+    ) -> Callable[..., Any]:
+        """:func:`farfunc.vmap` of this function."""
+        return self.client.vmap(self, in_dims, out_dims, randomness, chunk_size=chunk_size)
+
+    def jvp(self, primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False) -> Any:
+        """:func:`farfunc.jvp` of this function."""
+        return self.client.jvp(self, primals, tangents, strict=strict, has_aux=has_aux)
+
+    def vjp(self, *primals: Any, has_aux: bool = False) -> Any:
+        """:func:`farfunc.vjp` of this function."""
+        return self.client.vjp(self, *primals, has_aux=has_aux)
+
+    def linearize(self, *primals: Any) -> Any:
+        """:func:`farfunc.linearize` of this function."""
+        return self.client.linearize(self, *primals)
+
     def __farfunc_traced__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced:
         """What a trace of this function gives, for spec trees of arguments; there is nothing to run."""
         types, tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
-        self._check(types, tree)
-        return Traced(self.stored, unflatten(self.stored.out_tree, list(self.info.outputs)))
-
-    def _check(self, types: Sequence[TensorType], tree: Any) -> None:
-        remedy = f"its signature is {self.signature}; for other types register it anew, for a batch use vmap"
-        if tree != self.stored.in_tree:
-            raise InvalidRequest(
-                f"{self.info.reference} was traced for other arguments than are given", where=str(tree), remedy=remedy
-            )
-        for path, given, expected in zip(tree.leaf_paths(("args", "kwargs")), types, self.graph.inputs, strict=True):
-            if given != expected:
-                raise InvalidRequest(f"{given} is given, {expected} is expected", where=path, remedy=remedy)
+        outputs = self._check(types, tree)
+        return Traced(self.stored, unflatten(self.stored.out_tree, list(outputs)))
 
     def _emit(self, trace: Trace, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Inside a running trace: an equation that calls the function."""
         leaves, tree = flatten((tuple(args), dict(kwargs)), is_array=trace.front_end.is_array)
-        self._check([trace.front_end.type_of(leaf) for leaf in leaves], tree)
+        outputs = self._check([trace.front_end.type_of(leaf) for leaf in leaves], tree)
         constants = tuple(array for array in self.stored.constants if array is not None)
-        body = FinishedGraph(self.graph, constants)
         values = [trace.lower(leaf) for leaf in leaves]
-        results = trace.builder.add("call", values, types=self.info.outputs, body=body)
+        results = trace.builder.add("call", values, types=outputs, body=FinishedGraph(self.graph, constants))
         return unflatten(self.stored.out_tree, [trace.lift(value) for value in results])
 
+    def _check(self, types: Sequence[TensorType], tree: TreeSpec) -> tuple[TensorType, ...]:
+        """Refuse arguments that the function was not traced for; return the types of its results."""
+        expected_tree, what = self.stored.in_tree, self.info.reference
+        remedy = f"its signature is {self.signature}; for other types register it anew, for a batch use vmap"
+        if tree != expected_tree:
+            raise InvalidRequest(
+                f"{what} takes {_shown(expected_tree, self.graph.inputs)}, and {_shown(tree, types)} is given",
+                where="args, kwargs",
+                remedy=remedy,
+            )
+        for path, given, expected in zip(tree.leaf_paths(("args", "kwargs")), types, self.graph.inputs, strict=True):
+            if given != expected:
+                raise InvalidRequest(f"{given} is given, {what} takes {expected}", where=path, remedy=remedy)
+        if None in self.stored.constants:
+            raise InvalidRequest(
+                f"{what} leaves constants open, which each call has to give", remedy="send it to POST /v1/evaluate"
+            )
+        if self._outputs is None:
+            raise ServerBusy(
+                f"the server could not tell the types of what {what} returns when it was asked for it",
+                remedy="ask for the function again when the server has a worker ready",
+            )
+        return self._outputs
 
-def _method(name: str) -> Callable[..., Any]:
-    """The transform ``name`` of the handle's client, applied to the handle."""
-    transform = getattr(Transforms, name)
 
-    def method(self: FunctionHandle, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.client, name)(self, *args, **kwargs)
-
-    signature = inspect.signature(transform)
-    parameters = [parameter for key, parameter in signature.parameters.items() if key != "func"]
-    method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    method.__name__, method.__doc__ = name, f"``{name}`` of this function; see :func:`farfunc.{name}`."
-    return method
+def _shown(tree: TreeSpec, types: Sequence[TensorType]) -> str:
+    """The arguments as text: ``(float64[2], mode='fast')``."""
+    args, kwargs = unflatten(tree, list(types))
+    texts = [_text(arg) for arg in args] + [f"{name}={_text(value)}" for name, value in kwargs.items()]
+    return f"({', '.join(texts)})"
 
 
-for _name in ("jacfwd", "jacrev", "hessian", "grad", "grad_and_value", "vmap", "jvp", "vjp", "linearize"):
-    setattr(FunctionHandle, _name, _method(_name))
+def _text(value: Any) -> str:
+    return str(tree_map(_Shown, value))
+
+
+class _Shown:
+    def __init__(self, leaf: Any) -> None:
+        self.leaf = leaf
+
+    def __repr__(self) -> str:
+        return str(self.leaf) if isinstance(self.leaf, TensorType) else repr(self.leaf)
+
 
 register_class(FunctionHandle, Fingerprint.same)  # a handle never changes

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from farfunc_protocol.graph import Function, TensorType
-from farfunc_protocol.ops import OPS
 from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
 from farfunc_protocol.transforms import FlatTransform, Transform
 
@@ -126,6 +125,8 @@ def make_plan(
             transform.check_dependence(*level, out, partial(depends_on, traced.function.graph))
         flats.append(transform.flat(*level, out))
         out = result
+    from farfunc_protocol.ops import OPS  # at the first use, as in the builder
+
     is_random = any(
         equation.op in OPS and OPS[equation.op].draws(equation.attributes) for equation in traced.function.graph.walk()
     )

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import random
+import urllib.request
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 
-from farfunc_protocol.errors import ConnectionFailed, FarfuncError, TimeLimitExceeded
+from farfunc_protocol.errors import ConnectionFailed, FarfuncError, TimeLimitExceeded, WorkerDied
 
-from ._session import HttpRequest, HttpResponse
+from ._address import Address
+from ._answers import HttpResponse, error_of
+from ._session import HttpRequest
 
-__all__ = ["RetryPolicy"]
+__all__ = ["RetryPolicy", "explain"]
 
 _BUSY = 503
+_BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
+"""The connection was there, and ended before the answer did."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a request is sent again.
 
-    A connection that could not be made is retried only where the server may be about to appear;
-    one that broke, only if the request is repeatable; 503 only with its ``Retry-After``.
+    503 is what a server says that has not begun: it is taken at its ``Retry-After``, but for a
+    request that has killed its workers. A connection that broke is tried again if the request is
+    repeatable. One that could not be made, or a server that was silent for too long, is not: the
+    user wants to know.
 
     Attributes
     ----------
@@ -29,14 +37,17 @@ class RetryPolicy:
         How often a request is sent at most.
     longest_wait:
         Seconds; a longer ``Retry-After`` is left to the caller.
+    pause:
+        Seconds before a request is sent again whose connection broke; longer each time.
     """
 
     attempts: int = 3
     longest_wait: float = 10.0
+    pause: float = 0.1
 
     def after_response(self, response: HttpResponse, attempt: int) -> float | None:
         """Seconds to wait before sending again; None to take the response as it is."""
-        if response.status != _BUSY or attempt >= self.attempts:
+        if response.status != _BUSY or attempt >= self.attempts or isinstance(error_of(response), WorkerDied):
             return None
         try:
             wait = float(response.headers.get("retry-after", ""))
@@ -47,21 +58,53 @@ class RetryPolicy:
         return wait * (1 + 0.25 * random.random())  # clients refused together do not come back together
 
     def after_failure(self, request: HttpRequest, error: httpx.TransportError, attempt: int) -> float | None:
-        """Seconds to wait before sending again; None to raise :meth:`explain`'s error."""
-        broken = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError | httpx.CloseError)
-        if broken and request.repeatable and attempt < self.attempts:
-            return 0.1 * attempt
+        """Seconds to wait before sending again; None to raise :func:`explain`'s error."""
+        if isinstance(error, _BROKEN) and request.repeatable and attempt < self.attempts:
+            return self.pause * attempt
         return None
 
-    def explain(self, error: httpx.HTTPError | httpx.InvalidURL, url: str) -> FarfuncError:
-        """The error that the user sees."""
-        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
-            return TimeLimitExceeded(
-                f"{url} did not answer in time ({type(error).__name__})",
-                remedy="give the client a longer timeout: farfunc.connect(url, timeout=seconds)",
-            )
-        reason = str(error) or type(error).__name__
-        return ConnectionFailed(
-            f"no farfunc server answers at {url} ({reason})",
-            remedy="start one with `farfunc serve`, and give its address to farfunc.connect(url) or FARFUNC_URL",
+
+def explain(error: httpx.TransportError, request: HttpRequest, address: Address, attempts: int) -> FarfuncError:
+    """The error that the user sees."""
+    url, reason = address.url, str(error) or type(error).__name__
+    if isinstance(error, httpx.PoolTimeout):
+        return TimeLimitExceeded(
+            f"all connections to {url} were taken for {request.seconds:g} seconds",
+            remedy="make fewer calls at once: vmap computes many in one",
         )
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        return TimeLimitExceeded(
+            f"{url} was silent for {request.seconds:g} seconds",
+            remedy="give the client a longer timeout: farfunc.connect(url, timeout=seconds)",
+        )
+    if isinstance(error, _BROKEN):
+        times = f" {attempts} times" if attempts > 1 else ""
+        return ConnectionFailed(
+            f"the connection to {url} broke{times} before the answer was complete ({reason})",
+            remedy="see whether the server still runs, and what its log says",
+        )
+    if "CERTIFICATE" in reason:
+        return ConnectionFailed(
+            f"the certificate of {url} is not trusted ({reason})",
+            remedy="set SSL_CERT_FILE to the certificate of the authority that signed it",
+        )
+    proxy = _proxy_before(address)
+    if proxy is not None:
+        return ConnectionFailed(
+            f"no farfunc server answers at {url} through the proxy {proxy} of the environment ({reason})",
+            remedy=f"set NO_PROXY={urlsplit(url).hostname} to pass it by",
+        )
+    return ConnectionFailed(
+        f"no farfunc server answers at {url} ({reason})",
+        remedy="start one with `farfunc serve`, and give its address to farfunc.connect(url) or FARFUNC_URL",
+    )
+
+
+def _proxy_before(address: Address) -> str | None:
+    """The proxy that the environment names for an address, as ``host:port``."""
+    parts = urlsplit(address.url)
+    if address.is_this_machine or urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return urlsplit(proxy).netloc.rpartition("@")[2] or proxy if proxy else None

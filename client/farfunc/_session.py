@@ -1,14 +1,14 @@
 """The conversation with a server, without any I/O.
 
 Each operation is a generator: it yields the :class:`HttpRequest` to send, is resumed with the
-:class:`HttpResponse`, and returns the operation's result. So the synchronous and the asynchronous
-client run the very same conversation (:mod:`farfunc._client`).
+:class:`~farfunc._answers.HttpResponse`, and returns the operation's result. So the synchronous and
+the asynchronous client run the very same conversation (:mod:`farfunc._connection`).
 """
 
 from __future__ import annotations
 
-import json
-from collections import OrderedDict
+import builtins
+import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,14 +16,7 @@ from urllib.parse import quote, urlencode
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.document import function_from_bytes, function_to_bytes, identity
-from farfunc_protocol.errors import (
-    PROBLEM_MEDIA_TYPE,
-    ConnectionFailed,
-    FarfuncError,
-    FunctionNotFound,
-    ProtocolError,
-    from_problem,
-)
+from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ProtocolError
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.graph_json import tensor_type_from_text
 from farfunc_protocol.messages import (
@@ -35,9 +28,17 @@ from farfunc_protocol.messages import (
 )
 from farfunc_protocol.transforms import FlatTransform
 
-__all__ = ["Exchange", "FunctionInfo", "HttpRequest", "HttpResponse", "Session"]
+from ._answers import JSON_MEDIA_TYPE, HttpResponse, read_binary, read_json
+
+__all__ = ["Exchange", "FunctionInfo", "HttpRequest", "Session"]
 
 Result = TypeVar("Result")
+
+_GREETING_SECONDS = 10.0
+_SECONDS = 60.0
+"""For what needs no evaluation."""
+_GRACE_SECONDS = 10.0
+"""The server stops an evaluation at its time limit and says so: the client waits for that answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class HttpRequest:
         With the query, relative to the server's URL.
     content:
         The body, in one or several buffers.
+    seconds:
+        How long the server may be silent; None for as long as it likes.
     repeatable:
         Whether sending it twice does no harm, so that it may be retried when the connection
         breaks. Evaluations are pure and functions are stored by content, so these are.
@@ -59,16 +62,8 @@ class HttpRequest:
     path: str
     content: Sequence[bytes | memoryview] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = _SECONDS
     repeatable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """What came back."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 Exchange = Generator[HttpRequest, HttpResponse, Result]
@@ -87,14 +82,14 @@ class FunctionInfo:
     signature:
         Types and trees, as text: ``(float64[7]) -> float64[6]``.
     outputs:
-        The types of the result leaves; empty in a listing.
+        The types of the result leaves; None in a listing, and where no worker could tell.
     """
 
     id: str
     name: str | None
     version: int | None
     signature: str
-    outputs: tuple[TensorType, ...] = ()
+    outputs: tuple[TensorType, ...] | None = None
 
     @property
     def reference(self) -> str:
@@ -104,50 +99,32 @@ class FunctionInfo:
     @classmethod
     def from_json(cls, document: Any) -> FunctionInfo:
         """Read one from a response; members that a newer server adds are passed over."""
-        try:
-            outputs = tuple(tensor_type_from_text(text) for text in document.get("outputs", ()))
-            return cls(document["id"], document.get("name"), document.get("version"), document["signature"], outputs)
-        except (KeyError, TypeError, AttributeError):
-            raise ProtocolError("the server's description of a function lacks its id or signature") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A function with its file and identity; holds the function, so that its id() stays its own."""
-
-    function: Function
-    file: bytes
-    identity: str
+        texts = document.get("outputs", (None,))
+        outputs = None if None in texts else tuple(tensor_type_from_text(text) for text in texts)
+        return cls(document["id"], document["name"], document["version"], document["signature"], outputs)
 
 
 class Session:
-    """The conversation with one server; remembers which functions it has."""
+    """The conversation with one server.
 
-    _REMEMBERED = 256
+    Parameters
+    ----------
+    timeout:
+        Seconds that one evaluation may take, on the server too; None for the server's limit.
+    """
 
     def __init__(self, *, timeout: float | None = None) -> None:
+        if timeout is not None and not timeout > 0:
+            raise InvalidRequest(f"the timeout is {timeout!r}", remedy="give a positive number of seconds, or None")
         self.timeout = timeout
-        self._encoded: OrderedDict[int, _Encoded] = OrderedDict()
-
-    def encode(self, function: Function) -> _Encoded:
-        """The file and identity of a function, made once for each function."""
-        found = self._encoded.get(id(function))
-        if found is None:
-            file = function_to_bytes(function)
-            found = _Encoded(function, file, identity(file))
-            self._encoded[id(function)] = found
-            while len(self._encoded) > self._REMEMBERED:
-                self._encoded.popitem(last=False)
-        return found
 
     def evaluate(
         self,
-        function: Function | str,
+        function: Function,
         transforms: Sequence[FlatTransform],
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
-        generator: Array | None = None,
     ) -> Exchange[list[Array]]:
         """Evaluate a transformed function; the graph is sent only if the server lacks it.
 
@@ -156,89 +133,88 @@ class Session:
         FarfuncError
             Whatever the server answers.
         """
-        encoded = None if isinstance(function, str) else self.encode(function)
-        reference = encoded.identity if encoded else check_reference(function)
-        asked = EvaluateRequest(reference, tuple(transforms), tuple(arrays), captures or {}, seed, generator)
-        content = encode_request(asked)
-        headers = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE, **self._limit()}
-        request = HttpRequest("POST", "/v1/evaluate", content, headers)
+        message = EvaluateRequest(_identity_of(function), tuple(transforms), tuple(arrays), captures or {}, seed)
+        headers = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE}
+        seconds = None
+        if self.timeout is not None:
+            headers["x-timeout"] = f"{self.timeout:g}"
+            seconds = self.timeout + _GRACE_SECONDS
+        request = HttpRequest("POST", "/v1/evaluate", encode_request(message), headers, seconds)
         try:
-            response = _checked((yield request))
+            response = read_binary((yield request), decode_response)
         except FunctionNotFound:
-            if encoded is None:
-                raise
-            yield from self.upload(encoded)
-            response = _checked((yield request))
-        answer = decode_response(response.content)
-        return [*answer.arrays, *([] if answer.generator is None else [answer.generator])]
+            yield from self.upload(function)
+            response = read_binary((yield request), decode_response)
+        return list(response.arrays)
 
-    def upload(self, encoded: _Encoded, name: str | None = None) -> Exchange[FunctionInfo]:
+    def upload(self, function: Function, name: str | None = None) -> Exchange[FunctionInfo]:
         """Store a function, and give it a name or the next version of one."""
         query = "?" + urlencode({"name": name}) if name is not None else ""
-        headers = {"content-type": BINARY_MEDIA_TYPE, "accept": "application/json"}
-        response = yield HttpRequest("POST", f"/v1/functions{query}", [encoded.file], headers)
-        return FunctionInfo.from_json(_json(_checked(response)))
+        headers = {"content-type": BINARY_MEDIA_TYPE, "accept": JSON_MEDIA_TYPE}
+        request = HttpRequest("POST", f"/v1/functions{query}", [function_to_bytes(function)], headers)
+        return read_json((yield request), FunctionInfo.from_json)
 
     def greet(self) -> Exchange[None]:
         """Ask for something cheap that needs the token: whether a farfunc server answers."""
-        _json(_checked((yield HttpRequest("GET", "/v1/devices", headers={"accept": "application/json"}))))
+        request = HttpRequest("GET", "/v1/devices", headers={"accept": JSON_MEDIA_TYPE}, seconds=_GREETING_SECONDS)
+        read_json((yield request), lambda document: document["devices"])
 
     def describe(self, reference: str) -> Exchange[FunctionInfo]:
         """What the server knows of a function."""
-        response = yield HttpRequest("GET", _function_path(reference), headers={"accept": "application/json"})
-        return FunctionInfo.from_json(_json(_checked(response)))
+        request = HttpRequest("GET", _function_path(reference), headers={"accept": JSON_MEDIA_TYPE})
+        return read_json((yield request), FunctionInfo.from_json)
 
     def download(self, reference: str) -> Exchange[Function]:
         """The function itself."""
         path = f"{_function_path(reference)}/graph?format=safetensors"
-        response = yield HttpRequest("GET", path, headers={"accept": BINARY_MEDIA_TYPE})
-        return function_from_bytes(_checked(response).content)
+        return read_binary((yield HttpRequest("GET", path, headers={"accept": BINARY_MEDIA_TYPE})), function_from_bytes)
 
-    def list(self) -> Exchange[list[FunctionInfo]]:
+    def fetch(self, reference: str) -> Exchange[tuple[FunctionInfo, Function]]:
+        """Both: what is known of a function, and the very function that this was said of."""
+        info = yield from self.describe(reference)
+        return info, (yield from self.download(info.id))
+
+    def list(self) -> Exchange[builtins.list[FunctionInfo]]:
         """Every named function, in the order of names and versions."""
-        found: list[FunctionInfo] = []
+        found: builtins.list[FunctionInfo] = []
         path: str | None = "/v1/functions"
+        seen: set[str] = set()
         while path is not None:
-            document = _json(_checked((yield HttpRequest("GET", path, headers={"accept": "application/json"}))))
-            found.extend(FunctionInfo.from_json(item) for item in document["functions"])
-            path = document.get("next")
+            seen.add(path)
+            page, path = read_json((yield HttpRequest("GET", path, headers={"accept": JSON_MEDIA_TYPE})), _page)
+            found.extend(page)
+            if path in seen:
+                raise ProtocolError(f"the server's list of functions leads back to {path!r}")
         return found
 
     def delete(self, reference: str) -> Exchange[None]:
         """Delete a version, all versions of a name, or what bears an identity."""
-        _checked((yield HttpRequest("DELETE", _function_path(reference), repeatable=False)))
+        response = yield HttpRequest("DELETE", _function_path(reference), repeatable=False)
+        if response.status != 204:  # the one success that has no content type
+            read_json(response, lambda _: None)
 
-    def _limit(self) -> dict[str, str]:
-        return {} if self.timeout is None else {"x-timeout": f"{self.timeout:g}"}
+
+def _page(document: Any) -> tuple[list[FunctionInfo], str | None]:
+    following = document["next"]
+    if following is not None and not following.startswith("/v1/functions?"):
+        raise ProtocolError(f"the next page is {following!r}", where="next")  # the token is for this server alone
+    return [FunctionInfo.from_json(item) for item in document["functions"]], following
 
 
 def _function_path(reference: str) -> str:
     return f"/v1/functions/{quote(check_reference(reference), safe='@:')}"
 
 
-def _checked(response: HttpResponse) -> HttpResponse:
-    if 200 <= response.status < 300:
-        return response
-    raise _error(response)
+_identities: dict[int, str] = {}
+"""By the ``id()`` of functions that are alive: an identity takes a pass over all constants."""
 
 
-def _error(response: HttpResponse) -> FarfuncError:
-    media_type = response.headers.get("content-type", "").partition(";")[0].strip()
-    if media_type == PROBLEM_MEDIA_TYPE:
-        return from_problem(_json(response))
-    shown = response.content[:200].decode("utf-8", "replace").strip()
-    return ConnectionFailed(
-        f"the address answers with HTTP {response.status} and no farfunc error: {shown!r}",
-        remedy="check that the URL is that of a farfunc server, and any proxy before it",
-    )
-
-
-def _json(response: HttpResponse) -> Any:
-    try:
-        return json.loads(response.content)
-    except ValueError:
-        shown = response.content[:200].decode("utf-8", "replace").strip()
-        raise ConnectionFailed(
-            f"the address answers with something that is no JSON: {shown!r}",
-            remedy="check that the URL is that of a farfunc server",
-        ) from None
+def _identity_of(function: Function) -> str:
+    key = id(function)
+    known = _identities.get(key)
+    if known is None:
+        known = identity(function_to_bytes(function))
+        # Set and finalized while the caller holds the function, so that the key is always its own.
+        _identities[key] = known
+        weakref.finalize(function, _identities.pop, key, None).atexit = False
+    return known

@@ -13,7 +13,6 @@ from typing import Any
 
 from .arrays import Array
 from .graph import Equation, Graph, Operand, TensorType, Var
-from .ops import OPS
 
 __all__ = ["GraphBuilder", "Value", "ValueOperand"]
 
@@ -146,6 +145,8 @@ class GraphBuilder:
             inputs = (*inputs, *(self.bring(captured) for captured in body.captured))
         operands = tuple(self._operand(operand) for operand in inputs)
         if types is None:
+            from .ops import OPS  # at the first use: reading the table takes longer than importing all of the client
+
             types = OPS[op].infer(tuple(_types(operand) for operand in operands), attributes)
         varies = any(value.varies for operand in operands for value in _values(operand))
         equation = PendingEquation(op, operands, attributes, (), body.graph if body else None, grad, source)

@@ -99,7 +99,7 @@ class Graph:
                 pending.append(iter(equation.body.equations))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Function:
     """A graph with its constants and the shape of its Python signature: what is stored, named and evaluated.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -44,6 +45,8 @@ def serve(settings: Settings) -> int:
     )
     server = _Server(config, app.state.context)
     server.run(sockets=[listener])
+    if settings.temporary:
+        shutil.rmtree(settings.data_dir, ignore_errors=True)
     return 0 if server.started else 1
 
 

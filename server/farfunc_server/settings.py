@@ -53,6 +53,8 @@ class Settings:
         What ``Authorization: Bearer`` must carry; None to let anyone in.
     stop_with_stdin:
         Whether to stop when the standard input ends, that is with the process that started the server.
+    temporary:
+        Whether to remove the data folder at the end.
     """
 
     host: str = "127.0.0.1"
@@ -70,6 +72,7 @@ class Settings:
     log_level: str = "info"
     token: str | None = field(default=None, repr=False)
     stop_with_stdin: bool = False
+    temporary: bool = False
 
 
 def _port(text: str) -> int:
@@ -169,11 +172,17 @@ def read_settings(
         if text:
             given[name] = _read(parser, read, text, variable, meaning)
     parser.add_argument("--stop-with-stdin", action="store_true", help="stop when the standard input ends")
+    parser.add_argument("--temporary", action="store_true", help="remove the data folder at the end")
     options = vars(parser.parse_args(arguments))
     for name, read, meaning, _ in _OPTIONS:
         if options[name] is not None:
             given[name] = _read(parser, read, options[name], f"--{name.replace('_', '-')}", meaning)
-    return Settings(**given, token=environment.get("FARFUNC_TOKEN") or None, stop_with_stdin=options["stop_with_stdin"])
+    return Settings(
+        **given,
+        token=environment.get("FARFUNC_TOKEN") or None,
+        stop_with_stdin=options["stop_with_stdin"],
+        temporary=options["temporary"],
+    )
 
 
 def _read(parser: argparse.ArgumentParser, read: Callable[[str], Any], text: str, source: str, meaning: str) -> Any:

@@ -1,0 +1,126 @@
+"""Where a call is computed: what names a server, and which one a call has that names none."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from farfunc_protocol.errors import ConnectionFailed, Unauthorized
+
+__all__ = ["Address", "Connected", "default_address", "set_connected"]
+
+_UNPRINTABLE = re.compile(r"[^!-~]")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server, and what lets us in.
+
+    Attributes
+    ----------
+    url:
+        ``http://host:port``, perhaps with a path, without a slash at the end.
+    token:
+        What is sent as a bearer token; None for a server that asks for none.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str, token: str | None = None) -> Address:
+        """Check what a user has given.
+
+        Raises
+        ------
+        ConnectionFailed
+            ``url`` is no URL of a server.
+        Unauthorized
+            ``token`` is nothing that a header can carry.
+
+        >>> Address.parse("http://gpu:8017/")
+        Address(url='http://gpu:8017')
+        """
+        try:
+            parts = urlsplit(url)
+            has_host = bool(parts.hostname) and parts.port != 0  # a port beyond 65535 raises ValueError
+        except (ValueError, TypeError, AttributeError):
+            raise _no_url(url) from None
+        if "@" in parts.netloc:  # not quoted in the message: it may hold a password
+            raise ConnectionFailed(
+                f"the URL of {parts.hostname!r} holds a user or password",
+                remedy="give the token apart: farfunc.connect(url, token=...) or FARFUNC_TOKEN",
+            )
+        if parts.scheme not in ("http", "https") or not has_host or parts.query or parts.fragment:
+            raise _no_url(url)
+        if _UNPRINTABLE.search(url):
+            raise _no_url(url)
+        token = (token or "").strip()
+        if _UNPRINTABLE.search(token):
+            raise Unauthorized("the token holds a space or a character that is not ASCII", remedy="check FARFUNC_TOKEN")
+        return cls(url.rstrip("/"), token or None)
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether it is a loopback address, which no proxy can stand before.
+
+        >>> Address("http://127.0.0.1:8017").is_this_machine, Address("http://gpu:8017").is_this_machine
+        (True, False)
+        """
+        host = urlsplit(self.url).hostname or ""
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")  # RFC 6761, 6.3
+        return address.is_loopback or address.is_unspecified
+
+
+def _no_url(url: object) -> ConnectionFailed:
+    bare = isinstance(url, str) and re.fullmatch(r"[A-Za-z0-9.-]+(:\d+)?", url)
+    return ConnectionFailed(
+        f"{url!r} is not the URL of a server", remedy=f"give http://{url}" if bare else "give http://host:port"
+    )
+
+
+class Connected(Protocol):
+    """What :func:`farfunc.connect` returned, as far as an address goes."""
+
+    @property
+    def address(self) -> Address: ...
+
+    @property
+    def is_closed(self) -> bool: ...
+
+
+_connected: Connected | None = None
+
+
+def set_connected(client: Connected) -> None:
+    """Make a client's server that of every call that names none, until the client is closed."""
+    global _connected
+    _connected = client
+
+
+def default_address() -> Address:
+    """The server of a call that names none.
+
+    In this order: that of :func:`farfunc.connect`; the one that ``FARFUNC_URL`` names, with
+    ``FARFUNC_TOKEN``; a private server, which is started if there is none.
+
+    Raises
+    ------
+    ConnectionFailed
+        There is none of these, or ``FARFUNC_URL`` is no URL.
+    """
+    if _connected is not None and not _connected.is_closed:
+        return _connected.address
+    url = os.environ.get("FARFUNC_URL")
+    if url:
+        return Address.parse(url, os.environ.get("FARFUNC_TOKEN"))
+    from ._local_server import private_server  # most programs never need it
+
+    return private_server().address

@@ -1,0 +1,111 @@
+"""What an HTTP answer is: a result, an error that farfunc has sent, or nothing of farfunc's at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from farfunc_protocol.errors import (
+    PROBLEM_MEDIA_TYPE,
+    ConnectionFailed,
+    FarfuncError,
+    ProtocolError,
+    UnsupportedVersion,
+    from_problem,
+)
+from farfunc_protocol.messages import BINARY_MEDIA_TYPE
+
+__all__ = ["HttpResponse", "error_of", "read_binary", "read_json"]
+
+Result = TypeVar("Result")
+
+JSON_MEDIA_TYPE = "application/json"
+
+_CHECK_URL = "check that the URL is that of a farfunc server, and any proxy before it"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What came back. The names of headers are in small letters, or found in any."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def error_of(response: HttpResponse) -> FarfuncError | None:
+    """The error that a response stands for; None for a success."""
+    if 200 <= response.status < 300:
+        return None
+    if response.media_type == PROBLEM_MEDIA_TYPE:
+        problem = _document(response)
+        if isinstance(problem, dict):
+            return from_problem(problem)
+    if 300 <= response.status < 400 and "location" in response.headers:
+        return ConnectionFailed(
+            f"the address redirects to {response.headers['location']!r}",
+            remedy="give the URL of the farfunc server itself",
+        )
+    return ConnectionFailed(
+        f"the address answers with HTTP {response.status} and no farfunc error{_shown(response)}", remedy=_CHECK_URL
+    )
+
+
+def read_binary(response: HttpResponse, read: Callable[[bytes], Result]) -> Result:
+    """Read a safetensors answer.
+
+    Raises
+    ------
+    FarfuncError
+        What the server says.
+    ConnectionFailed
+        It is no answer of a farfunc server.
+    ProtocolError
+        It is damaged.
+    """
+    return _read(response, BINARY_MEDIA_TYPE, lambda: read(response.content))
+
+
+def read_json(response: HttpResponse, read: Callable[[Any], Result]) -> Result:
+    """Read a JSON answer; raises as :func:`read_binary` does."""
+    return _read(response, JSON_MEDIA_TYPE, lambda: read(_document(response)))
+
+
+def _read(response: HttpResponse, media_type: str, read: Callable[[], Result]) -> Result:
+    error = error_of(response)
+    if error is not None:
+        raise error
+    if response.media_type != media_type:
+        raise ConnectionFailed(
+            f"the address answers with {response.media_type or 'no content type'}, not as a farfunc server does"
+            f"{_shown(response)}",
+            remedy=_CHECK_URL,
+        )
+    try:
+        return read()
+    except UnsupportedVersion:
+        raise
+    except ProtocolError as cause:
+        reason, where = cause.detail, cause.where
+    except (LookupError, TypeError, AttributeError) as cause:
+        reason, where = f"it lacks a member or has one of another type ({type(cause).__name__}: {cause})", None
+    raise ProtocolError(f"the server's answer cannot be read: {reason}", where=where, remedy=_CHECK_URL)
+
+
+def _document(response: HttpResponse) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        raise ProtocolError("it says that it is JSON and is not", where="body") from None
+
+
+def _shown(response: HttpResponse) -> str:
+    text = " ".join(response.content[:400].decode("utf-8", "replace").split())[:120]
+    return f": {text!r}" if text else ""

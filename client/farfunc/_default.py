@@ -1,0 +1,108 @@
+"""The client of calls that name none, and the package's own functions that use it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from ._address import Address, default_address, set_connected
+from ._client import DEFAULT_TIMEOUT, Client
+from ._functions import FunctionHandle
+from ._session import FunctionInfo
+
+__all__ = ["connect", "current_client", "delete", "function", "functions", "register"]
+
+_REMEMBERED = 8
+"""Clients that are kept for when a program changes ``FARFUNC_URL`` and goes back."""
+
+_clients: OrderedDict[Address, Client] = OrderedDict()
+_lock = threading.Lock()
+
+
+def connect(url: str, *, token: str | None = None, timeout: float | None = DEFAULT_TIMEOUT) -> Client:
+    """Make ``url`` the server of all calls that name no client, and return its client.
+
+    Parameters are those of :class:`Client`. The server must answer: what is wrong is said here
+    and not at the first call. It holds until the client is closed, so ``with farfunc.connect(url):``
+    is for a block.
+
+    Raises
+    ------
+    ConnectionFailed
+        If no farfunc server answers there.
+    Unauthorized
+        If the server does not take the token.
+    """
+    client = Client(url, token=token, timeout=timeout)
+    try:
+        client.greet()
+    except BaseException:
+        client.close()
+        raise
+    with _lock:
+        _clients[client.address] = client
+    set_connected(client)
+    return client
+
+
+def current_client() -> Client:
+    """The client of calls that name none.
+
+    In this order: that of :func:`connect`; the server that ``FARFUNC_URL`` (with
+    ``FARFUNC_TOKEN``) names; where the server extra is installed, a private server, started now
+    and stopped with this process.
+
+    Raises
+    ------
+    ConnectionFailed
+        If there is none of these.
+    """
+    address = default_address()
+    with _lock:
+        client = _clients.get(address)
+        if client is None or client.is_closed:
+            client = _clients[address] = Client(address.url, token=address.token or "")
+        _clients.move_to_end(address)
+        if len(_clients) > _REMEMBERED:
+            _clients.popitem(last=False)  # it closes its connections when nobody uses it any more
+        return client
+
+
+def register(
+    function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
+) -> FunctionHandle:
+    """Store a function on the server of :func:`current_client`; see :meth:`Client.register`.
+
+    >>> import numpy as np
+    >>> import farfunc
+    >>> cube = farfunc.register(lambda x: x**3, np.zeros(2), name="cube")
+    >>> farfunc.function("cube")(np.array([2.0, 3.0]))
+    array([ 8., 27.])
+    """
+    return current_client().register(function, *example_args, name=name, **example_kwargs)
+
+
+def function(reference: str) -> FunctionHandle:
+    """The handle of a registered function; see :meth:`Client.function`."""
+    return current_client().function(reference)
+
+
+def functions() -> list[FunctionInfo]:
+    """All named functions; see :meth:`Client.functions`."""
+    return current_client().functions()
+
+
+def delete(reference: str) -> None:
+    """Delete a registered function; see :meth:`Client.delete`."""
+    current_client().delete(reference)
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_renew_lock)
