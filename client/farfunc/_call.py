@@ -118,7 +118,8 @@ class Call:
     ) -> Call:
         """Find the trace that serves a call, or make it."""
         leaves, tree = flatten((args, kwargs))
-        hint = _hint_for(func, tree)
+        structure = _structure_of(tree)
+        hint = _hint_for(func, structure)
         while True:
             front_end = torch_front_end() if hint.needs_torch else front_end_for(func, leaves)
             places = [
@@ -128,7 +129,7 @@ class Call:
             ]
             try:
                 with guard(chain, front_end):
-                    entry, reached = _entry(chain, func, leaves, tree, places, front_end, hint)
+                    entry, reached = _entry(chain, func, leaves, structure, places, front_end, hint)
             except NeedsTorch:
                 hint.needs_torch = True
             except StaticLeaves as needs:
@@ -188,13 +189,35 @@ class _Hint:
     error: Exception | None = None
 
 
+class _Structure:
+    """A tree of arguments, one object for equal trees: compared in no time."""
+
+    __slots__ = ("tree",)
+
+    def __init__(self, tree: TreeSpec) -> None:
+        self.tree = tree
+
+
+_MOST_STRUCTURES = 1024
+_structures: dict[TreeSpec, _Structure] = {}
+
+
+def _structure_of(tree: TreeSpec) -> _Structure:
+    found = _structures.get(tree)
+    if found is None:
+        if len(_structures) >= _MOST_STRUCTURES:
+            _structures.clear()
+        found = _structures.setdefault(tree, _Structure(tree))
+    return found
+
+
 _MOST_HINTS = 1024
-_hints: OrderedDict[tuple[int, TreeSpec], _Hint] = OrderedDict()
+_hints: OrderedDict[tuple[int, _Structure], _Hint] = OrderedDict()
 
 
-def _hint_for(func: Any, tree: TreeSpec) -> _Hint:
+def _hint_for(func: Any, structure: _Structure) -> _Hint:
     subject = getattr(func, "__code__", func)
-    key = (id(subject), tree)
+    key = (id(subject), structure)
     hint = _hints.get(key)
     if hint is None:
         hint = _hints[key] = _Hint(subject)
@@ -207,7 +230,7 @@ def _entry(
     chain: Sequence[Transform],
     func: Callable[..., Any],
     leaves: list[Any],
-    tree: TreeSpec,
+    structure: _Structure,
     places: list[int],
     front_end: FrontEnd,
     hint: _Hint,
@@ -224,14 +247,15 @@ def _entry(
         for type_, leaf in zip(types, leaves, strict=True):
             if type_ is None:
                 reached.add(leaf)
-    key = (front_end.name, repr(chain), tree, tuple(places), tuple(kinds), _ambient(front_end), tuple(reached.tokens))
+    setting = (front_end.name, structure, tuple(places), tuple(kinds), _ambient(front_end))
+    key = (setting, repr(chain), tuple(reached.tokens))
     if reached.opaque is None:
         found = traces.find(key, reached)
         if found is not None:
             return found, reached
     snapshot = reached.snapshot() if reached.opaque is None else None
     spec = [leaf if type_ is None else type_ for type_, leaf in zip(types, leaves, strict=True)]
-    args, kwargs = unflatten(tree, spec)
+    args, kwargs = unflatten(structure.tree, spec)
     try:
         function, plan = make_plan(chain, func, args, kwargs, front_end, [leaves[place] for place in places], reached)
     except TransformError as error:

@@ -9,10 +9,10 @@ from farfunc_protocol.graph import Equation, Graph, Var, operand_vars
 __all__ = ["depends_on"]
 
 
-def depends_on(graph: Graph, positions: Collection[int]) -> list[bool]:
+def depends_on(graph: Graph, positions: Collection[int], *, derivative: bool = False) -> list[bool]:
     """For each output, whether a change of the inputs at ``positions`` may change its value.
 
-    ``detach`` cuts nothing here: a batched value stays batched behind it.
+    With ``derivative``, whether a derivative arrives there, which ``detach`` does not let pass.
 
     >>> from farfunc_protocol.graph import TensorType
     >>> x = TensorType("float64", ())
@@ -23,14 +23,21 @@ def depends_on(graph: Graph, positions: Collection[int]) -> list[bool]:
     for equation in graph.equations:
         if not any(var in found for operand in equation.inputs for var in operand_vars(operand)):
             continue
+        if derivative and equation.op in _BARRIERS:
+            continue
         if equation.op == "vmap" and equation.body is not None:
-            found.update(_through_body(equation, equation.body, found))
+            found.update(_through_body(equation, equation.body, found, derivative))
         else:
             found.update(equation.outputs)
     return [var in found for var in graph.outputs]
 
 
-def _through_body(equation: Equation, body: Graph, found: set[Var]) -> list[Var]:
+_BARRIERS = frozenset({"detach", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"})
+"""Operators with a result of a differentiable dtype that has no derivative, not even one that is zero."""
+
+
+def _through_body(equation: Equation, body: Graph, found: set[Var], derivative: bool) -> list[Var]:
     """vmap has one output for each of its body's, so dependence can be followed into it."""
     inside = [place for place, var in enumerate(equation.inputs) if var in found]
-    return [var for var, depends in zip(equation.outputs, depends_on(body, inside), strict=True) if depends]
+    reached = depends_on(body, inside, derivative=derivative)
+    return [var for var, depends in zip(equation.outputs, reached, strict=True) if depends]

@@ -84,12 +84,13 @@ class Frozen:
     call:
         The call, whose trace it is.
     captured:
-        The tensors that it closes over and that may need a gradient; by the number of their capture.
+        The tensors that it closes over and that require grad; by the number of their capture.
     """
 
     def __init__(self, call: Call) -> None:
         self.call = call
-        self.captured = call.captured_by_number()
+        found = call.captured_by_number()
+        self.captured = {number: array for number, array in found.items() if getattr(array, "requires_grad", False)}
 
     @property
     def original(self) -> Callable[..., Any]:

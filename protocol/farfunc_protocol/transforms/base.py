@@ -8,8 +8,8 @@ of the class that torch.func raises (:class:`~farfunc_protocol.errors.TransformE
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, TypeGuard
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeGuard
 
 from ..dtypes import DTYPES
 from ..errors import TransformError, TransformTypeError, TransformValueError
@@ -22,8 +22,13 @@ __all__ = ["Arguments", "Depends", "Transform"]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """``args`` and ``kwargs`` of a call, as spec trees."""
 
-Depends = Callable[[Collection[int]], Sequence[bool]]
-"""Given positions among a function's array leaves: whether each array leaf of its result depends on one of them."""
+
+class Depends(Protocol):
+    """Which array leaves of a function's result depend on certain array leaves of its arguments."""
+
+    def __call__(self, positions: Collection[int], *, derivative: bool = False) -> Sequence[bool]:
+        """Tell it for the arguments at ``positions``; with ``derivative``, whether a derivative arrives."""
+        ...
 
 
 class Transform:

@@ -85,7 +85,7 @@ class Jvp(Transform):
         if not self.strict:
             return
         outputs = len(arrays_of(out[0] if self.has_aux else out))
-        if not all(depends(range(len(arrays_of(args[0]))))[:outputs]):
+        if not all(depends(range(len(arrays_of(args[0]))), derivative=True)[:outputs]):
             raise TransformError(
                 "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
                 "This is not allowed with strict=True."
