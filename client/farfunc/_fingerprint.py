@@ -393,6 +393,7 @@ _HANDLERS: dict[type, _Handler] = {
     classmethod: _wrapper,
     type(functools.lru_cache(len)): _wrapper,
     property: _property,
+    types.SimpleNamespace: lambda found, value: _mapping(found, vars(value)),
     Same: lambda found, value: found.same(value.thing),
     **dict.fromkeys(_IDENTITY, _by_identity),
 }
