@@ -22,6 +22,10 @@ SEED = 42
 """The seed that op_db's own samples of random operators set; so both sides draw the same numbers."""
 
 
+_LARGE = 5_000
+"""Elements of an argument; the Jacobian of a function of the same size has the square of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One sample call.
@@ -42,6 +46,21 @@ class Case:
     arguments: tuple[torch.Tensor, ...]
     differentiated: tuple[int, ...]
     forward: bool
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the Jacobian would not fit in memory: it is contracted with a fixed cotangent instead."""
+        elements = max(self.arguments[position].numel() for position in self.differentiated)
+        return elements > _LARGE
+
+    def contracted(self) -> Case:
+        """The sum of the results, each weighted by its own fixed numbers."""
+
+        def function(*arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            results = self.function(*arguments)
+            return tuple((leaf * torch.linspace(-1, 1, leaf.numel()).reshape(leaf.shape)).sum() for leaf in results)
+
+        return replace(self, function=function, forward=False)
 
     def by_first(self) -> Case:
         """The same, differentiated by its first tensor only."""
@@ -91,7 +110,7 @@ def cases_of(entry: Any, limit: int | None = None) -> Iterator[Case]:
         case = _case(entry, sample)
         if case is None:
             continue
-        yield case
+        yield case.contracted() if case.is_large else case
         count += 1
         if count == limit:
             return

@@ -10,29 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
-from farfunc._torch import TorchFrontEnd
-from farfunc._tracing import trace
-from farfunc_protocol.document import function_from_bytes, function_to_bytes
 from farfunc_protocol.errors import FarfuncError, TraceError
-from farfunc_protocol.transforms import FlatTransform
-from farfunc_protocol.validate import validate_function
-from farfunc_server.evaluation.engine import Engine
+from support.in_process import evaluate, traced, travelled
 
 from .cases import SEED, Case
 
-__all__ = ["AGREE", "CRASHED", "LOCAL_FAILS", "UNSUPPORTED", "WRONG", "Outcome", "compare"]
+__all__ = ["AGREE", "CRASHED", "KINDS", "LOCAL_FAILS", "UNSUPPORTED", "WRONG", "Outcome", "compare"]
 
 AGREE, UNSUPPORTED, WRONG, CRASHED, LOCAL_FAILS = "agree", "unsupported", "wrong", "crashed", "local fails"
+KINDS = (CRASHED, WRONG, UNSUPPORTED, AGREE, LOCAL_FAILS)
+"""The worst first: an entry is what its worst case is."""
 
-_TOLERANCE = {
-    torch.float64: (1e-7, 1e-7),
-    torch.complex128: (1e-7, 1e-7),
-    torch.float32: (1e-4, 1e-4),
-    torch.complex64: (1e-4, 1e-4),
-}
-_FRONT_END = TorchFrontEnd()
-_ENGINE = Engine()
+_TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class Outcome:
 
 
 def compare(case: Case) -> Outcome:
-    """Compare jacrev, and jacfwd where the entry has it."""
+    """Compare jacrev, and jacfwd where torch says that there is one."""
     outcome = _compare(case)
     if outcome.kind == LOCAL_FAILS and len(case.differentiated) > 1:
         # Torch may differentiate by the operator's first argument alone: a loss, but not by its target.
@@ -74,7 +65,8 @@ def _compare(case: Case) -> Outcome:
         transforms = ["jacrev", "jacfwd"] if case.forward else ["jacrev"]
         local = {name: _attempt(lambda name=name: _locally(name, case)) for name in transforms}
         try:
-            file = _file(case)
+            torch.manual_seed(SEED)
+            function = travelled(traced(case.function, *case.arguments))
         except FarfuncError as error:
             if all(isinstance(result, Exception) for result in local.values()):
                 return Outcome(LOCAL_FAILS, _shown(local["jacrev"]))
@@ -86,7 +78,9 @@ def _compare(case: Case) -> Outcome:
             return Outcome(CRASHED, _shown(error))
         counted = 0
         for name, expected in local.items():
-            remote = _attempt(lambda name=name: _remotely(name, case, file))
+            remote = _attempt(
+                lambda name=name: evaluate(function, name, case.arguments, case.differentiated, seed=SEED)
+            )
             if isinstance(expected, Exception):
                 if isinstance(remote, Exception) and not isinstance(remote, FarfuncError):
                     return Outcome(CRASHED, f"{name}: {_shown(remote)}")
@@ -102,28 +96,9 @@ def _compare(case: Case) -> Outcome:
 
 def _locally(name: str, case: Case) -> list[torch.Tensor]:
     torch.manual_seed(SEED)
-    if name == "jacfwd":
-        transformed = torch.func.jacfwd(case.function, case.differentiated, randomness="same")
-    else:
-        transformed = torch.func.jacrev(case.function, case.differentiated)
-    return torch.utils._pytree.tree_leaves(transformed(*case.arguments))
-
-
-def _file(case: Case) -> bytes:
-    torch.manual_seed(SEED)
-    types = [_FRONT_END.type_of(argument) for argument in case.arguments]
-    return function_to_bytes(trace(case.function, types, {}, _FRONT_END).function)
-
-
-def _remotely(name: str, case: Case, file: bytes) -> list[torch.Tensor]:
-    function = function_from_bytes(file)
-    validate_function(function)
-    attributes: dict[str, Any] = {"argnums": case.differentiated}
-    if name == "jacfwd":
-        attributes["randomness"] = "same"
-    arrays = [_FRONT_END.to_array(argument) for argument in case.arguments]
-    results = _ENGINE.evaluate(function, [FlatTransform(name, attributes)], arrays, seed=SEED)
-    return [_FRONT_END.from_array(result, None) for result in results]
+    options = {"randomness": "same"} if name == "jacfwd" else {}
+    transformed = getattr(torch.func, name)(case.function, case.differentiated, **options)
+    return tree_leaves(transformed(*case.arguments))
 
 
 def _attempt(call: Callable[[], Any]) -> Any:
@@ -139,9 +114,9 @@ def _difference(expected: list[torch.Tensor], given: list[torch.Tensor]) -> str 
     for number, (left, right) in enumerate(zip(expected, given, strict=True)):
         if left.dtype != right.dtype or left.shape != right.shape:
             return f"result {number} is {right.dtype}{list(right.shape)}, not {left.dtype}{list(left.shape)}"
-        rtol, atol = _TOLERANCE.get(left.dtype, (2e-2, 2e-2))
-        left = left.detach().resolve_conj().resolve_neg()
-        if not torch.allclose(left, right, rtol=rtol, atol=atol, equal_nan=True):
+        tolerance = _TOLERANCE.get(left.dtype, 2e-2)
+        left = left.detach()
+        if not torch.allclose(left, right, rtol=tolerance, atol=tolerance, equal_nan=True):
             return f"result {number} differs by up to {(left - right).abs().nan_to_num().max().item():.2g}"
     return None
 

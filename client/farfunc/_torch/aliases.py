@@ -9,7 +9,7 @@ generation. Every other view is out of date from then on, and takes its value fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,11 +56,14 @@ class View:
         ``through(parent) -> view``.
     back:
         ``back(parent, view) -> parent`` with the view's elements in place; None where that is impossible.
+    grad:
+        Whether it was made outside of ``torch.no_grad()``.
     """
 
     parent: Alias
     through: Through
     back: Back | None
+    grad: bool = field(default_factory=torch.is_grad_enabled)
 
 
 class Alias:
@@ -76,6 +79,14 @@ class Alias:
         self.generation = memory.generation
         self.storage = 0
         """Identifies the tensor's storage: ``x.data = y`` gives a tensor another, and tells nobody."""
+
+    @property
+    def base(self) -> Alias:
+        """The alias that is no view."""
+        alias = self
+        while alias.view is not None:
+            alias = alias.view.parent
+        return alias
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         # copy.deepcopy(tensor) copies a tensor's attributes: the copy is another tensor.
@@ -107,7 +118,8 @@ def read(alias: Alias) -> Value:
     trace, value = alias.trace, node.value
     for node in reversed(stale):
         assert node.view is not None
-        value = trace.lower(trace.run(node.view.through, trace.lift_like(value)))
+        with torch.set_grad_enabled(node.view.grad):
+            value = trace.lower(trace.run(node.view.through, trace.lift_like(value)))
         if trace.builder is memory.builder:
             # In the body of a nested transform the value belongs to the body: outside it would be unknown.
             node.value, node.generation = value, memory.generation

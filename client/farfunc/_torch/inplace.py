@@ -75,7 +75,14 @@ def write_tensor(trace: TorchTrace, target: torch.Tensor, result: torch.Tensor, 
             )
         result = trace.run(result.to, target.dtype)
     alias = check_writable(trace, target, func)
-    reason = write(alias, result)
+    if trace.grad_enabled or not _has_derivative(alias):
+        reason = write(alias, result)
+    else:
+        base = alias.base
+        old = trace.lift_like(base.value)
+        reason = write(alias, result)
+        with torch.enable_grad():
+            write(base, trace.run(_with_derivative_of, old, trace.lift_like(base.value)))
     if reason is not None:
         refuse_write(func, reason)
 
@@ -92,15 +99,23 @@ def check_writable(trace: TorchTrace, tensor: torch.Tensor, func: Any) -> Alias:
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
         )
-    if not trace.grad_enabled and _has_derivative(alias):
-        refuse_write(func, "no_grad")
+    if torch.is_inference_mode_enabled() and _has_derivative(alias):
+        refuse_write(func, "inference")
     return alias
 
 
+def _with_derivative_of(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """What autograd makes of a write under no_grad(): reverse mode keeps the derivative of the old elements, forward
+    mode does not know of no_grad().
+    """
+    with torch.no_grad():
+        same = old.clone()
+    # Zero, with the derivative of `old` in reverse mode and none in forward mode; but inf - inf is NaN.
+    return new + (old - same).nan_to_num(0.0)
+
+
 def _has_derivative(alias: Alias) -> bool:
-    while alias.view is not None:
-        alias = alias.view.parent
-    value: Value = alias.value
+    value: Value = alias.base.value
     if not value.varies or not value.type.dtype.startswith(("float", "bfloat", "complex")):
         return False
     return value.equation is None or (value.equation.grad and value.equation.op != "detach")

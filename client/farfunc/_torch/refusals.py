@@ -64,10 +64,9 @@ _WRITES = {
         "the tensor belongs to the enclosing function, outside of the transform that is running",
         "return the new value from the transformed function, and write it there",
     ),
-    "no_grad": (
-        "it happens under torch.no_grad() to a tensor that has a derivative already: autograd would keep the "
-        "derivative of the old value",
-        "write x = f(x), or leave no_grad() for the write",
+    "inference": (
+        "it happens under torch.inference_mode() to a tensor that has a derivative already",
+        "write x = f(x), or use torch.no_grad()",
     ),
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,8 +39,39 @@ def _python_value(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> A
     try:
         return evaluated(trace, func, args, kwargs)
     except NotConstant:
+        if func is aten.is_nonzero.default and (answer := _assumed(_calling_code())) is not None:
+            return answer
         needed = "a boolean" if func is aten.is_nonzero.default or args[0].dtype == torch.bool else "a number"
         refuse_value(func, needed)
+
+
+_DISTRIBUTIONS = os.path.dirname(torch.distributions.__file__)
+
+
+def _assumed(code: CodeType) -> bool | None:
+    """What torch's own functions are told where they ask whether elements are valid: that these are.
+
+    The elements are known on the server, whose result holds NaN where they are not.
+    """
+    if os.path.dirname(code.co_filename) == _DISTRIBUTIONS and code.co_name in (
+        "__init__",
+        "check",
+        "_validate_sample",
+    ):
+        return True
+    return False if code is torch.nn.functional.gaussian_nll_loss.__code__ else None
+
+
+def _calling_code() -> CodeType:
+    """The function that asks for a value: the innermost that is no part of the tracer."""
+    frame = sys._getframe(1)
+    while os.path.dirname(frame.f_code.co_filename) == _HERE:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    return frame.f_code
+
+
+_HERE = os.path.dirname(__file__)
 
 
 def _lift_fresh(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -136,6 +170,14 @@ def _slice(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
 def _conj(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Conjugation is done at once: a bit that says 'later' is nothing that a graph could carry."""
     return call(trace, aten.conj_physical.default, args, {}) if args[0].is_complex() else args[0]
+
+
+def _all_true(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    return call(trace, aten.all.default, args, {})
+
+
+def _any_true(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    return call(trace, aten.any.default, args, {})
 
 
 def _neg_view(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -280,6 +322,8 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten._conj.default: _conj,
     aten._conj_physical.default: _conj,
     aten._neg_view.default: _neg_view,
+    aten._is_all_true.default: _all_true,
+    aten._is_any_true.default: _any_true,
     aten.detach.default: _detach,
     aten.detach_.default: _detach_,
     aten.empty.memory_format: _empty,
