@@ -119,7 +119,7 @@ def _from_numbers(original: Callable[..., Any]) -> Callable[..., Any]:
             # Python asks a traced length for its value, which names the user's line; bounds may be traced.
             return _FROM_TRACED.get(original, original)(*args, **kwargs)
         result = original(*plain(args), **plain(kwargs))
-        if original is np.empty and result.dtype != object:
+        if original.__name__ == "empty" and result.dtype != object:
             result[...] = 0  # what lies in memory by chance is no part of a function
         is_numeric = isinstance(result, np.ndarray) and result.dtype.kind in "biufcV"
         return Tracer.of_array(result) if is_numeric else result

@@ -30,6 +30,8 @@ def add_many(op: str, *operands: ValueOperand, **attributes: Any) -> tuple[Value
     try:
         return current_trace().add(op, operands, row.schema.normalise(attributes))
     except InvalidGraph as error:
+        if "defined for" in error.detail:  # the operator exists, but not for such numbers
+            raise UnsupportedOperator(error.detail, where=user_line(), remedy=error.remedy) from None
         raise InvalidGraph(error.detail, where=user_line(), remedy=error.remedy) from None
     except UnsupportedOperator as error:
         raise UnsupportedOperator(error.detail, where=user_line(), remedy=error.remedy) from None

@@ -209,6 +209,13 @@ def parse(index: Any, shape: tuple[int, ...]) -> Index:
         is_element = bool(shape) and len(items) == len(shape) and all(isinstance(item, int) for item in items)
         # x[()] of a 0-d array is an element, too.
         return Index(tuple(steps), None, is_element or (not shape and index == ()))
+    shapes = [tuple(array.shape) for array in arrays]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise IndexError(
+            "shape mismatch: indexing arrays could not be broadcast together with shapes " + " ".join(map(str, shapes))
+        ) from None
     in_place = positions[-1] - positions[0] + 1 == len(positions)
     return Index(tuple(steps), Advanced(tuple(dims), tuple(arrays), in_place), False)
 

@@ -63,7 +63,7 @@ def _as_method(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _function in (*_FUNCTIONS, *UFUNCS):
-    METHODS.setdefault(_function.__name__, _as_method(_function))
+    METHODS[_function.__name__] = _as_method(_function)
 for _name, _function in _RENAMED.items():
     METHODS[_name] = _as_method(_function)
 
@@ -232,20 +232,20 @@ def _clamp(self: Tracer, min: Any = None, max: Any = None) -> Any:
     return np.clip(self, min, max)
 
 
-def _extremum(function: Any, op: str) -> Callable[..., Any]:
+def _extremum(function: Any, choose: np.ufunc, op: str) -> Callable[..., Any]:
     def reduce(self: Tracer, *args: Any, **kwargs: Any) -> Any:
         if "dim" in kwargs:  # torch's: values and places
             found = emit_many(op, self, dim=kwargs["dim"], keepdim=kwargs.get("keepdim", False))
             return _Extremum(*found)
         if args and isinstance(args[0], Tracer | np.ndarray):
-            return (np.maximum if function is np.max else np.minimum)(self, args[0])
+            return choose(self, args[0])
         return function(self, *args, **kwargs)
 
     return reduce
 
 
-METHODS["max"] = _extremum(np.max, "max.dim")
-METHODS["min"] = _extremum(np.min, "min.dim")
+METHODS["max"] = _extremum(np.max, np.maximum, "max.dim")
+METHODS["min"] = _extremum(np.min, np.minimum, "min.dim")
 
 
 def _spread(function: Any) -> Callable[..., Any]:

@@ -51,9 +51,7 @@ def call_ufunc(_: Tracer, ufunc: np.ufunc, method: str, inputs: Sequence[Any], k
         return _at(ufunc, *inputs)
     if not (holds_traced(inputs) or holds_traced(kwargs) or holds_traced(outs)):
         return _concrete(getattr(ufunc, method), inputs, outs, kwargs)
-    results = _METHODS[method](
-        ufunc, inputs, outs, **{name: value for name, value in kwargs.items() if value is not None}
-    )
+    results = _METHODS[method](ufunc, inputs, outs, **kwargs)
     results = results if isinstance(results, tuple) else (results,)
     stored = tuple(store(result, target) for result, target in zip(results, outs, strict=True))
     return stored if len(stored) > 1 else stored[0]
@@ -119,11 +117,12 @@ def _call(
         return _with_axes(ufunc, inputs, dtype=dtype, casting=casting, **core)
     signature = signature or sig or (None if dtype is None else (None,) * ufunc.nin + (np.dtype(dtype),) * ufunc.nout)
     loop = _loop(ufunc, inputs, outs, signature, casting)
-    operands = [_operand(item, dtype) for item, dtype in zip(inputs, loop, strict=False)]
+    computed = _computable(ufunc, loop)
+    operands = [_operand(item, dtype) for item, dtype in zip(inputs, computed, strict=False)]
     if where is not True:
         operands = [_shielded(ufunc, operand, dtype, where) for operand, dtype in zip(operands, loop, strict=False)]
     if all(not isinstance(operand, Value) for operand in operands):
-        operands[0] = lower(operands[0], loop[0])
+        operands[0] = lower(operands[0], computed[0])
     results = implementation(*operands)
     results = results if isinstance(results, tuple) else (results,)
     strides = None if ufunc.signature else _strides(results[0], inputs)
@@ -159,6 +158,21 @@ def _loop(
     if any(dtype.kind not in "biufcV" for dtype in loop):
         unsupported(f"{ufunc.__name__} of {', '.join(map(str, kinds))} cannot be traced", remedy="use numeric dtypes")
     return loop
+
+
+_MODULAR = (np.add, np.subtract, np.multiply, np.negative, np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert)
+_MODULAR += (np.equal, np.not_equal, np.left_shift)
+
+
+def _computable(ufunc: np.ufunc, loop: tuple[np.dtype, ...]) -> tuple[np.dtype, ...]:
+    """int64 in place of uint16, uint32 and uint64, with which torch does not compute.
+
+    The result is converted back, which drops the bits that unsigned arithmetic drops. What depends on
+    the sign of 64 bits (comparisons, division) cannot be done so.
+    """
+    if any(dtype == np.uint64 for dtype in loop[: ufunc.nin]) and ufunc not in _MODULAR:
+        unsupported(f"np.{ufunc.__name__} of uint64 cannot be traced", remedy="convert to int64 or float64 first")
+    return tuple(np.dtype(np.int64) if dtype.kind == "u" and dtype.itemsize > 1 else dtype for dtype in loop)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -24,14 +24,12 @@ Number = bool | int | float | complex
 """A concrete 0-d operand, which becomes an attribute of the operator."""
 
 _UNARY = {
-    np.absolute: "abs",
     np.arccos: "acos",
     np.arccosh: "acosh",
     np.arcsin: "asin",
     np.arcsinh: "asinh",
     np.arctan: "atan",
     np.arctanh: "atanh",
-    np.ceil: "ceil",
     np.cos: "cos",
     np.cosh: "cosh",
     np.deg2rad: "deg2rad",
@@ -40,7 +38,6 @@ _UNARY = {
     np.exp2: "exp2",
     np.expm1: "expm1",
     np.fabs: "abs",
-    np.floor: "floor",
     np.invert: "bitwise_not",
     np.isinf: "isinf",
     np.isnan: "isnan",
@@ -53,7 +50,6 @@ _UNARY = {
     np.negative: "neg",
     np.rad2deg: "rad2deg",
     np.radians: "deg2rad",
-    np.rint: "round",
     np.signbit: "signbit",
     np.sin: "sin",
     np.sinh: "sinh",
@@ -61,7 +57,6 @@ _UNARY = {
     np.square: "square",
     np.tan: "tan",
     np.tanh: "tanh",
-    np.trunc: "trunc",
 }
 """One operand, one operator."""
 
@@ -184,10 +179,32 @@ def composed(ufunc: np.ufunc | None) -> Callable[[Callable[..., Any]], Callable[
     return register
 
 
+def _rounding(op: str) -> Callable[[Value], Value]:
+    """Truth values and integers are whole already, and torch does not round the former."""
+    return lambda x: x if x.type.dtype.startswith(("bool", "int", "uint")) else add(op, x)
+
+
+def _ordered(name: str) -> Callable[[Any, Any], Value]:
+    """A comparison; NumPy orders complex numbers by their real parts, then by the imaginary ones."""
+    plain = _with_number(name)
+
+    def apply(x: Any, y: Any) -> Value:
+        known = x if isinstance(x, Value) else y
+        if not known.type.dtype.startswith("complex"):
+            return plain(x, y)
+        x, y = (Tracer.of(as_value(operand, known)) for operand in (x, y))
+        real, imag = (Tracer.of(plain(lower(part(x)), lower(part(y)))) for part in (np.real, np.imag))
+        return lower(np.where(np.equal(np.real(x), np.real(y)), imag, real))
+
+    return apply
+
+
 for _ufunc, _op in _UNARY.items():
     UFUNCS[_ufunc] = _unary(_op)
 for _ufunc, _op in _WITH_NUMBER.items():
-    UFUNCS[_ufunc] = _with_number(_op)
+    UFUNCS[_ufunc] = _ordered(_op) if _op in ("lt", "le", "gt", "ge") else _with_number(_op)
+for _ufunc, _op in {np.ceil: "ceil", np.floor: "floor", np.trunc: "trunc"}.items():
+    UFUNCS[_ufunc] = _rounding(_op)
 for _ufunc, _op in _BINARY.items():
     UFUNCS[_ufunc] = _binary(_op)
 
@@ -209,6 +226,18 @@ UFUNCS[np.float_power] = _power
 @composed(np.positive)
 def _positive(x: Any) -> Any:
     return x
+
+
+@composed(np.absolute)
+def _absolute(x: Any) -> Any:
+    return x if x.dtype.kind == "b" else emit("abs", x)
+
+
+@composed(np.rint)
+def _rint(x: Any) -> Any:
+    if x.dtype.kind == "c":
+        return emit("complex", emit("round", np.real(x)), emit("round", np.imag(x)))
+    return emit("round", x)
 
 
 @composed(np.conjugate)

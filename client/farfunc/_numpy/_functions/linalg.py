@@ -138,7 +138,7 @@ def _lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
         rcond = float(np.finfo(a.dtype).eps) * (max(m, n) if rcond is None else 1)
     x = np.matmul(_pinv(a, rcond), b)
     s = emit("linalg_svdvals", a)
-    rank = np.sum(s > rcond * s[0])
+    rank = np.sum(s > rcond * s[0]).astype(np.int32)
     # NumPy leaves the residuals out where the rank turns out to be deficient; that is not known here.
     shape = b.shape[1:] or (1,)
     residuals = np.reshape(np.sum(np.square(np.abs(b - np.matmul(a, x))), 0), shape) if m > n else np.zeros(0, s.dtype)

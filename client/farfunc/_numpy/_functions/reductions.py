@@ -32,6 +32,11 @@ def as_inexact(a: Any) -> Tracer:
     return a if is_inexact(a.dtype) else astype(a, np.float64)
 
 
+def _signed(dtype: np.dtype) -> np.dtype:
+    """torch adds no unsigned integers up; the same bits come out of signed ones."""
+    return np.dtype(np.int64) if dtype.kind == "u" and dtype.itemsize > 1 else dtype
+
+
 def over_all(function: Callable[[Tracer, int], Any], a: Any, axis: Any, keepdims: bool) -> Any:
     """Apply a reduction of one axis to one axis, or to all elements as NumPy does for ``axis=None``."""
     a = as_array(a)
@@ -66,11 +71,10 @@ def _sum(
     if where is not True:
         a = np.where(where, a, np.zeros((), a.dtype))
     axes = axes_of(axis, a.ndim)
-    a = astype(a, kind, copy=False)
+    result = astype(a, _signed(kind), copy=False)
     if axes or not a.ndim:
-        result = emit("sum.dim_IntList", a, dim=axes, keepdim=_flag(keepdims))
-    else:
-        result = a
+        result = emit("sum.dim_IntList", result, dim=axes, keepdim=_flag(keepdims))
+    result = astype(result, kind, copy=False)
     if _given(initial):
         result = astype(result + initial, kind, copy=False)
     return store(result, out)
@@ -91,9 +95,10 @@ def _prod(
     if where is not True:
         a = np.where(where, a, np.ones((), a.dtype))
     axes = axes_of(axis, a.ndim)
-    result = astype(a, kind, copy=False)
+    result = astype(a, _signed(kind), copy=False)
     for place in sorted(axes, reverse=True):
         result = emit("prod.dim_int", result, dim=place, keepdim=_flag(keepdims))
+    result = astype(result, kind, copy=False)
     if _given(initial):
         result = astype(result * initial, kind, copy=False)
     return store(result, out)
@@ -237,7 +242,8 @@ def _scan(op: str, function: Callable[..., Any]) -> Callable[..., Any]:
         kind = accumulator(function, a, dtype, out)
         a = ravel(a) if axis is None else a
         axis = axis_of(0 if axis is None else axis, a.ndim)
-        return store(emit(op, astype(a, kind, copy=False), dim=axis), out)
+        result = emit(op, astype(a, _signed(kind), copy=False), dim=axis)
+        return store(astype(result, kind, copy=False), out)
 
     return scan
 

@@ -17,9 +17,15 @@ from .._ufunc_calls import store
 __all__: list[str] = []
 
 
+def _refuse_complex(a: Any, what: str) -> None:
+    if a.dtype.kind == "c":
+        unsupported(f"{what} of complex numbers cannot be traced", remedy="order by np.abs(z), z.real or z.imag")
+
+
 def _sorted(a: Any, axis: Any) -> tuple[Any, Any]:
     """Values and the places that they came from."""
     a = as_array(a)
+    _refuse_complex(a, "sorting")
     if axis is None:
         a, axis = ravel(a), 0
     return emit_many("sort.stable", a, stable=True, dim=axis_of(axis, a.ndim))
@@ -59,6 +65,7 @@ def _partition_in_place(a: Tracer, kth: Any, axis: int = -1, kind: Any = None, o
 @implements(np.searchsorted, methods=("searchsorted",))
 def _searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
     kind = dtype_of(a, v)
+    _refuse_complex(as_array(v), "np.searchsorted")
     a = np.take(a, sorter) if sorter is not None else as_array(a)
     v = as_array(v)
     found = emit(
@@ -87,7 +94,7 @@ def _median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = F
 
 @implements(np.percentile)
 def _percentile(a: Any, q: Any, *args: Any, **kwargs: Any) -> Any:
-    return _quantile(a, np.true_divide(q, 100.0), *args, **kwargs)
+    return _quantile(a, q / 100 if type(q) in (int, float) else np.true_divide(q, 100.0), *args, **kwargs)
 
 
 _CONTINUOUS = {
@@ -119,25 +126,27 @@ def _quantile(
         unsupported("np.quantile at a traced q cannot be traced", remedy="give q as a number")
     a = as_array(a)
     a = a if is_inexact(a.dtype) else astype(a, np.float64)
+    _refuse_complex(a, "np.quantile")
     axes = axes_of(axis, a.ndim)
     rest = [place for place in range(a.ndim) if place not in axes]
     flat = reshape(moveaxis(a, axes, range(a.ndim - len(axes), a.ndim)), (*(a.shape[place] for place in rest), -1))
     values = np.sort(flat, -1)
-    quantiles = np.asarray(q)
+    quantiles = np.asarray(q, a.dtype if type(q) in (int, float) else np.float64)
     if np.any((quantiles < 0) | (quantiles > 1)):
         raise ValueError("Quantiles must be in the range [0, 1]")
-    places = _places(quantiles, flat.shape[-1], method)
+    places = _places(quantiles.astype(np.float64), flat.shape[-1], method)
     low = np.floor(places)
-    weight = (places - low).astype(a.dtype if a.dtype.kind == "f" else np.float64)
+    weight = (places - low).astype(quantiles.dtype)
     left = np.take(values, low.astype(np.int64), -1)
     right = np.take(values, np.minimum(low + 1, flat.shape[-1] - 1).astype(np.int64), -1)
     # NumPy's own interpolation: from the nearer side, so that both ends are exact.
     step = right - left
-    result = left if not weight.any() else np.where(weight < 0.5, left + step * weight, right - step * (1 - weight))
+    nearer = np.where(weight < 0.5, left + step * weight, right - step * (1 - weight))
+    result = nearer if weight.any() else astype(left, nearer.dtype, copy=False)
     if quantiles.ndim:
         result = moveaxis(result, tuple(range(-quantiles.ndim, 0)), tuple(range(quantiles.ndim)))
     missing = np.any(np.isnan(flat), -1)
-    result = np.where(missing, np.asarray(np.nan, a.dtype), result)
+    result = np.where(missing, np.asarray(np.nan, result.dtype), result)
     if keepdims:
         result = expand_dims(result, tuple(quantiles.ndim + place for place in axes))
     return store(result, out)
