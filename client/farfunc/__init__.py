@@ -97,7 +97,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "numpy":  # imported when it is first used: most models need NumPy's own names only
-        import importlib
+        import farfunc.numpy
 
-        return importlib.import_module("farfunc.numpy")
+        return farfunc.numpy
     raise AttributeError(f"module 'farfunc' has no attribute {name!r}")

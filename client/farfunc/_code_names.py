@@ -6,8 +6,9 @@ import dis
 import os
 import sys
 import sysconfig
-import types
 from dataclasses import dataclass
+from inspect import iscode
+from typing import Any
 
 __all__ = ["Names", "is_library", "names_of"]
 
@@ -18,17 +19,17 @@ class Names:
 
     Attributes
     ----------
-    globals:
+    reads:
         The globals, each with the attributes that are read from it at once: ``settings.solver.steps``.
     foreign_import:
         A module that is no library and is imported as the code runs: its contents are unknown here.
     """
 
-    globals: tuple[tuple[str, tuple[str, ...]], ...]
+    reads: tuple[tuple[str, tuple[str, ...]], ...]
     foreign_import: str | None
 
 
-_names: dict[int, tuple[types.CodeType, Names]] = {}
+_names: dict[int, tuple[Any, Names]] = {}
 """By the id of the code, which the entry keeps alive."""
 
 _MOST_NAMES = 10_000
@@ -39,13 +40,13 @@ _ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _SILENT = frozenset({"CACHE", "EXTENDED_ARG", "PRECALL"})
 
 
-def names_of(code: types.CodeType) -> Names:
+def names_of(code: Any) -> Names:
     """The names that code reads, functions defined inside it included.
 
     >>> import math
     >>> def area(r):
     ...     return [math.pi * radius**2 for radius in r]
-    >>> names_of(area.__code__).globals
+    >>> names_of(area.__code__).reads
     (('math', ('pi',)),)
     """
     entry = _names.get(id(code))
@@ -58,12 +59,12 @@ def names_of(code: types.CodeType) -> Names:
         while pending:
             current = pending.pop()
             _read(current, found, foreign)
-            pending.extend(constant for constant in current.co_consts if isinstance(constant, types.CodeType))
+            pending.extend(constant for constant in current.co_consts if iscode(constant))
         entry = _names[id(code)] = (code, Names(tuple(found), foreign[0] if foreign else None))
     return entry[1]
 
 
-def _read(code: types.CodeType, found: dict[tuple[str, tuple[str, ...]], None], foreign: list[str]) -> None:
+def _read(code: Any, found: dict[tuple[str, tuple[str, ...]], None], foreign: list[str]) -> None:
     name: str | None = None
     attributes: list[str] = []
     for instruction in dis.get_instructions(code):
@@ -104,7 +105,7 @@ def is_library(module: str | None) -> bool:
     >>> is_library("numpy.linalg"), is_library("__main__")
     (True, False)
     """
-    if module is None:
+    if module is None or module == "__main__":
         return False
     known = _is_library.get(module)
     if known is None:

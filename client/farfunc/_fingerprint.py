@@ -19,108 +19,14 @@ import functools
 import sys
 import types
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ._code_names import is_library, names_of
+from ._walk import HANDLERS, PLAIN, ArrayKind, Fingerprint, Handler, Same, register_array, register_class, special_class
 
 __all__ = ["ArrayKind", "Fingerprint", "Same", "fingerprint", "register_array", "register_class", "transformed_of"]
-
-_MOST_TOKENS = 50_000
-"""A function that reaches more than this is traced anew: that is cheaper than the comparison."""
-
-
-class ArrayKind(Protocol):
-    """How arrays of one class are compared."""
-
-    def describe(self, array: Any) -> tuple[Any, ...] | None:
-        """Dtype, shape and the like, hashable; None for an array whose elements cannot be compared."""
-        ...
-
-    def snapshot(self, array: Any) -> Any:
-        """The elements as they are now."""
-        ...
-
-    def unchanged(self, array: Any, snapshot: Any) -> bool: ...
-
-
-class Fingerprint:
-    """What one walk found.
-
-    Attributes
-    ----------
-    tokens:
-        Hashable; equal for two functions that reach the same things, but for the elements of arrays.
-    arrays:
-        The arrays, in the order of the walk.
-    alive:
-        Objects whose ``id`` is among the tokens; as long as they live, an id means one object.
-    opaque:
-        What could not be looked into, None if everything could.
-    """
-
-    __slots__ = ("_held", "_seen", "alive", "arrays", "opaque", "tokens")
-
-    def __init__(self) -> None:
-        self.tokens: list[Any] = []
-        self.arrays: list[tuple[ArrayKind, Any]] = []
-        self.alive: list[Any] = []
-        self.opaque: str | None = None
-        self._seen: dict[int, int] = {}
-        self._held: list[Any] = []
-        """Objects made for the walk, such as bound methods: an id among the seen ones must not be given twice."""
-
-    def snapshot(self) -> list[Any]:
-        """The elements of all arrays as they are now."""
-        return [kind.snapshot(array) for kind, array in self.arrays]
-
-    def unchanged(self, snapshot: list[Any]) -> bool:
-        """Whether all arrays have the elements they had."""
-        return all(kind.unchanged(array, old) for (kind, array), old in zip(self.arrays, snapshot, strict=True))
-
-    def add(self, thing: Any) -> None:
-        """Take down one object and what it reaches."""
-        kind = type(thing)
-        if kind in _PLAIN:
-            self.tokens += (kind, thing)
-            return
-        key = id(thing)
-        if key in self._seen:
-            self.tokens += ("again", self._seen[key])
-            return
-        self._seen[key] = len(self._seen)
-        if len(self.tokens) > _MOST_TOKENS:
-            self.opaque = "more than can be compared"
-        if self.opaque is None:
-            handler = _HANDLERS.get(kind)
-            if handler is None:
-                handler = _HANDLERS[kind] = _handler_for(kind)
-            handler(self, thing)
-
-    def same(self, thing: Any) -> None:
-        """Take down an object by identity."""
-        self.tokens += ("id", id(thing))
-        self.alive.append(thing)
-
-    def temporary(self, thing: Any) -> None:
-        """Take down an object that may be gone before the walk ends."""
-        self._held.append(thing)
-        self.add(thing)
-
-
-_Handler = Callable[[Fingerprint, Any], None]
-_PLAIN = {type(None), bool, int, str, bytes, type(Ellipsis), type(NotImplemented)}
-
-
-class Same:
-    """An object that is to be compared by identity, whatever it holds."""
-
-    __slots__ = ("thing",)
-
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
 
 
 def fingerprint(func: Any) -> Fingerprint:
@@ -145,26 +51,7 @@ def transformed_of(func: Any) -> Any:
     return known if known is not None and known.wrapper is func else None
 
 
-def register_array(cls: type, kind: ArrayKind) -> None:
-    """Compare the instances of a class as arrays."""
-
-    def handler(found: Fingerprint, array: Any) -> None:
-        description = kind.describe(array)
-        if description is None:
-            found.opaque = f"a {type(array).__name__} of an unusual kind"
-        else:
-            found.tokens += (cls, *description)
-            found.arrays.append((kind, array))
-
-    _HANDLERS[cls] = handler
-
-
-def register_class(cls: type, handler: _Handler) -> None:
-    """Take down the instances of a class and of its subclasses in a way of their own."""
-    _BASES[cls] = handler
-
-
-def _function(found: Fingerprint, func: types.FunctionType) -> None:
+def _function(found: Fingerprint, func: Any) -> None:
     known = transformed_of(func)
     if known is not None:
         found.tokens += ("transformed", known.transform.name, known.key)
@@ -186,11 +73,11 @@ def _function(found: Fingerprint, func: types.FunctionType) -> None:
         _globals(found, code, func.__globals__)
 
 
-def _globals(found: Fingerprint, code: types.CodeType, names: dict[str, Any]) -> None:
+def _globals(found: Fingerprint, code: Any, names: dict[str, Any]) -> None:
     reads = names_of(code)
     if reads.foreign_import is not None:
         found.opaque = f"the module {reads.foreign_import}, imported as it runs"
-    for name, attributes in reads.globals:
+    for name, attributes in reads.reads:
         if name not in names:
             found.tokens.append("builtin" if hasattr(builtins, name) else "missing")
             continue
@@ -238,7 +125,7 @@ def _mapping(found: Fingerprint, items: Any) -> None:
 
 def _set(found: Fingerprint, items: Any) -> None:
     kinds = {type(item) for item in items}
-    if kinds <= _PLAIN:
+    if kinds <= PLAIN:
         found.tokens += (type(items), frozenset((type(item), item) for item in items))
     elif all(issubclass(kind, type | enum.Enum) for kind in kinds):
         found.tokens += (type(items), frozenset(map(id, items)))
@@ -350,7 +237,7 @@ _CLASS_FURNITURE = frozenset(
 )  # fmt: skip
 """Entries of a class that no computation reads."""
 
-_IDENTITY = (types.ModuleType, np.ufunc, np.dtype, types.CodeType, types.WrapperDescriptorType)
+_IDENTITY = (types.ModuleType, np.ufunc, np.dtype, types.WrapperDescriptorType)
 _IDENTITY += (types.MethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType)
 _IDENTITY += (types.ClassMethodDescriptorType, types.GenericAlias)
 
@@ -369,7 +256,7 @@ _IDENTITY_BY_NAME = {
 }
 """Classes of libraries whose instances do not change what a function computes."""
 
-_HANDLERS: dict[type, _Handler] = {
+_KINDS: dict[type, Handler] = {
     float: _float,
     complex: _complex,
     tuple: _sequence,
@@ -385,7 +272,7 @@ _HANDLERS: dict[type, _Handler] = {
     range: _range,
     bytearray: _bytearray,
     functools.partial: _partial,
-    types.FunctionType: _function,
+    type(lambda: None): _function,
     types.MethodType: _method,
     types.BuiltinFunctionType: _builtin,
     types.MethodWrapperType: _builtin,
@@ -398,10 +285,8 @@ _HANDLERS: dict[type, _Handler] = {
     **dict.fromkeys(_IDENTITY, _by_identity),
 }
 
-_BASES: dict[type, _Handler] = {}
 
-
-def _handler_for(cls: type) -> _Handler:
+def _choose(cls: type) -> Handler:
     """The handler of a class that was not met before."""
     if (cls.__module__, cls.__qualname__) in _IDENTITY_BY_NAME or issubclass(cls, enum.Enum):
         return _by_identity
@@ -409,9 +294,9 @@ def _handler_for(cls: type) -> _Handler:
         return _class
     if issubclass(cls, np.generic):
         return _numpy_scalar
-    for base in cls.__mro__:
-        if base in _BASES:
-            return _BASES[base]
+    special = special_class(cls)
+    if special is not None:
+        return special
     solid = _solid_base(cls)
     if solid is object:
         return _instance
@@ -454,9 +339,11 @@ def words(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint64 if array.nbytes % 8 == 0 and array.ndim and array.size else np.uint8)
 
 
+HANDLERS.update(_KINDS)
+HANDLERS.choose = _choose
 register_array(np.ndarray, _Ndarrays())
 
 if sys.version_info >= (3, 12):
     import typing
 
-    _HANDLERS[typing.TypeAliasType] = _by_identity
+    HANDLERS[typing.TypeAliasType] = _by_identity
