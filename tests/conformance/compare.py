@@ -13,7 +13,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from farfunc_protocol.errors import FarfuncError, TraceError
-from support.in_process import evaluate, traced, travelled
+from support.local_and_remote import evaluate, traced, travelled
 
 from .cases import SEED, Case
 

@@ -167,6 +167,15 @@ def _slice(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     return record(trace, plan_for(func), (source, dim % source.dim(), start, end, step), {})
 
 
+def _select_scatter(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    """As a slice of length 1: the reverse mode of select_scatter is wrong under vmap (torch 2.13: it sums too much)."""
+    tensor, source, dim, index = _named(func, args, kwargs).values()
+    if not -tensor.dim() <= dim < tensor.dim() or not -tensor.shape[dim] <= index < tensor.shape[dim]:
+        return fake_call(trace, func, args, kwargs)  # torch's own error
+    index %= tensor.shape[dim]
+    return trace.run(lambda: torch.slice_scatter(tensor, source.unsqueeze(dim), dim, index, index + 1))
+
+
 def _conj(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """Conjugation is done at once: a bit that says 'later' is nothing that a graph could carry."""
     return call(trace, aten.conj_physical.default, args, {}) if args[0].is_complex() else args[0]
@@ -318,6 +327,7 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten._reshape_alias.default: _reshape,
     aten.view_as.default: _reshape,
     aten.slice.Tensor: _slice,
+    aten.select_scatter.default: _select_scatter,
     aten.conj.default: _conj,
     aten._conj.default: _conj,
     aten._conj_physical.default: _conj,

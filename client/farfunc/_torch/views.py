@@ -65,7 +65,7 @@ def make_view(
         return View(
             parent,
             lambda tensor: tensor.select(dim, index),
-            lambda tensor, new: torch.select_scatter(tensor, new, dim, index),
+            _select_back(dim, index),
         )
     if sum(isinstance(a, torch.Tensor) for a in args) == 1 and args[0] is source and not source.is_complex():
         return View(parent, through, _generic_back(through))
@@ -105,6 +105,11 @@ def _substitute(old: torch.Tensor, new: torch.Tensor, args: Any, kwargs: Any) ->
     return tree_map_only(torch.Tensor, lambda leaf: new if leaf is old else leaf, (args, kwargs))
 
 
+def _select_back(dim: int, index: int) -> Back:
+    # torch.select_scatter is written down as a slice_scatter: see `special`.
+    return lambda parent, new: torch.select_scatter(parent, new, dim, index)
+
+
 def _slice_back(dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Back:
     return lambda parent, new: torch.slice_scatter(parent, new, dim, start, end, step)
 
@@ -122,7 +127,7 @@ def _permute_back(dims: list[int]) -> Back:
 
 
 _BACK: dict[str, Callable[..., Back]] = {
-    "select": lambda dim, index: lambda parent, new: torch.select_scatter(parent, new, dim, index),
+    "select": _select_back,
     "slice": _slice_back,
     "narrow": _narrow_back,
     "diagonal": lambda offset=0, dim1=0, dim2=1: (
