@@ -45,10 +45,12 @@ class Address:
         >>> Address.parse("http://gpu:8017/")
         Address(url='http://gpu:8017')
         """
+        if not isinstance(url, str):
+            raise _no_url(url)
         try:
             parts = urlsplit(url)
             has_host = bool(parts.hostname) and parts.port != 0  # a port beyond 65535 raises ValueError
-        except (ValueError, TypeError, AttributeError):
+        except ValueError:
             raise _no_url(url) from None
         if "@" in parts.netloc:  # not quoted in the message: it may hold a password
             raise ConnectionFailed(

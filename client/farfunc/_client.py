@@ -99,9 +99,10 @@ class Client(Transforms):
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> list[Array]:
         """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
-        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
+        return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures, generator))
 
     def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
@@ -211,9 +212,12 @@ class AsyncClient(Transforms):
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> list[Array]:
         """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
-        return await self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures))
+        return await self._connection.run(
+            self._session.evaluate(function, transforms, arrays, seed, captures, generator)
+        )
 
     async def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any

@@ -158,15 +158,14 @@ class AsyncConnection:
         self.is_closed = False
         self._transport = transport
         self._policy = policy or RetryPolicy()
-        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._pools: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
 
     def _current(self) -> httpx.AsyncClient:
         if self.is_closed:
             raise _closed(self.address)
         loop = asyncio.get_running_loop()
         if loop not in self._pools:
+            self._pools = {other: pool for other, pool in self._pools.items() if not other.is_closed()}
             self._pools[loop] = self._open()
         return self._pools[loop]
 

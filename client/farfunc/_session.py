@@ -125,15 +125,23 @@ class Session:
         arrays: Sequence[Array],
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
     ) -> Exchange[list[Array]]:
         """Evaluate a transformed function; the graph is sent only if the server lacks it.
+
+        Returns
+        -------
+        list[Array]
+            The result leaves; then, if a generator was given, its new state.
 
         Raises
         ------
         FarfuncError
             Whatever the server answers.
         """
-        message = EvaluateRequest(_identity_of(function), tuple(transforms), tuple(arrays), captures or {}, seed)
+        message = EvaluateRequest(
+            _identity_of(function), tuple(transforms), tuple(arrays), captures or {}, seed, generator
+        )
         headers = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE}
         seconds = None
         if self.timeout is not None:
@@ -145,7 +153,7 @@ class Session:
         except FunctionNotFound:
             yield from self.upload(function)
             response = read_binary((yield request), decode_response)
-        return list(response.arrays)
+        return [*response.arrays, *([] if response.generator is None else [response.generator])]
 
     def upload(self, function: Function, name: str | None = None) -> Exchange[FunctionInfo]:
         """Store a function, and give it a name or the next version of one."""
