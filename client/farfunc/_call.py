@@ -39,6 +39,7 @@ def call(
     kwargs: Mapping[str, Any],
     evaluator: Evaluator | None,
     then: Callable[[Any], Any] | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Any:
     """Evaluate ``func`` under a chain of transforms.
 
@@ -54,13 +55,17 @@ def call(
         None for the default client.
     then:
         Applied to the result.
+    earlier:
+        The ``drawn_from`` of a call whose random numbers are to be drawn again.
 
     Returns
     -------
     Any
         The result, or an awaitable of it if that is what the evaluator answers with.
     """
-    return run(Call.prepare(chain, func, args, kwargs, evaluator), then)
+    prepared = Call.prepare(chain, func, args, kwargs, evaluator)
+    prepared.draw_again(earlier)
+    return run(prepared, then)
 
 
 def run(prepared: Call, then: Callable[[Any], Any] | None = None) -> Any:
@@ -95,6 +100,9 @@ class Call:
         The trace.
     reached:
         What the function closes over.
+    drawn_from:
+        For a function that draws random numbers: the generator's state or the seed. Given beforehand,
+        it is that of an earlier call, whose numbers are drawn again.
     """
 
     chain: Sequence[Transform]
@@ -106,6 +114,8 @@ class Call:
     front_end: FrontEnd
     entry: Entry
     reached: Fingerprint
+    drawn_from: dict[str, Any] | None = None
+    _again: bool = False
 
     @classmethod
     def prepare(
@@ -143,9 +153,10 @@ class Call:
         """The array leaves of the arguments."""
         return [self.leaves[place] for place in self.places]
 
-    @property
-    def _draws_from_torch(self) -> bool:
-        return self.entry.payload.is_random and self.front_end.name == "torch"
+    def draw_again(self, earlier: Mapping[str, Any] | None) -> None:
+        """Draw the random numbers of an earlier call, whose ``drawn_from`` this is."""
+        if earlier is not None:
+            self.drawn_from, self._again = dict(earlier), True
 
     def evaluate(self) -> list[Array] | Awaitable[list[Array]]:
         """Ask the evaluator."""
@@ -153,18 +164,19 @@ class Call:
         evaluator = self.evaluator or default_evaluator()
         arrays = [self.front_end.to_array(leaf) for leaf in self.arrays]
         given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
-        if self._draws_from_torch:
-            given["generator"] = _torch_generator().get_state()
-        elif plan.is_random:
-            given["seed"] = int(np.random.randint(0, 2**63 - 1, dtype=np.int64))
+        if plan.is_random:
+            if self.drawn_from is None:
+                self.drawn_from = _draw(self.front_end)
+            given |= self.drawn_from
         return evaluator.evaluate(self.entry.function, plan.transforms, arrays, **given)
 
     def finish(self, arrays: Sequence[Array]) -> Any:
         """Put the result together from the leaves that the evaluator returned."""
-        if self._draws_from_torch:  # as if it had drawn here
-            *arrays, state = arrays
-            _torch_generator().set_state(state)
         plan: Plan = self.entry.payload
+        if plan.is_random and "generator" in (self.drawn_from or {}):
+            *arrays, state = arrays
+            if not self._again:  # as if it had drawn here
+                _torch_generator().set_state(state)
         like = _like(self.arrays)
         if self.front_end.name == "torch":
             from ._torch.autograd import results
@@ -272,6 +284,13 @@ def _ambient(front_end: FrontEnd) -> Any:
     from ._torch.fingerprints import ambient
 
     return ambient()
+
+
+def _draw(front_end: FrontEnd) -> dict[str, Any]:
+    """What random operators draw from: the generator that the user's own code draws from, here."""
+    if front_end.name == "torch":
+        return {"generator": _torch_generator().get_state()}
+    return {"seed": int(np.random.randint(0, 2**63 - 1, dtype=np.int64))}
 
 
 def _torch_generator() -> Any:

@@ -71,7 +71,7 @@ def hold(
     frozen = Frozen(call)
 
     def again_remotely(vectors: Any) -> Any:
-        return apply(transform, frozen, (primals, vectors), {}, where, lambda result: result[1])
+        return apply(transform, frozen, (primals, vectors), {}, where, lambda result: result[1], call.drawn_from)
 
     return run(call, lambda output: finish(output, again_remotely))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from farfunc_protocol.transforms import Transform
@@ -67,6 +67,7 @@ def apply(
     kwargs: dict[str, Any],
     evaluator: Evaluator | None,
     then: Callable[[Any], Any] | None = None,
+    earlier: Mapping[str, Any] | None = None,
 ) -> Any:
     """Call a transformed function: inside a trace an equation is added, outside it is evaluated."""
     local = local_torch()
@@ -78,7 +79,7 @@ def apply(
         result = emit(trace, transform, func, args, kwargs)
         return result if then is None else then(result)
     chain, plain, found = peel(func)
-    return call((transform, *chain), plain, args, kwargs, evaluator or found, then)
+    return call((transform, *chain), plain, args, kwargs, evaluator or found, then, earlier)
 
 
 def local_torch() -> Any:

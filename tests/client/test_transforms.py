@@ -422,3 +422,18 @@ def test_an_asynchronous_evaluator_makes_every_call_awaitable():
         near.jvp(vector, (x,), (y,))[1],
     )
     assert_same(asyncio.run(main()), expected)
+
+
+@pytest.mark.parametrize("name", ["autograd", "vjp"])
+def test_the_way_back_draws_the_same_random_numbers(name):
+    def noisy(x):
+        return x * torch.rand_like(x)
+
+    results = []
+    for F in (far, near):
+        torch.manual_seed(7)
+        leaf = sample(3).requires_grad_(name == "autograd")
+        output, vjp_fn = F.vjp(noisy, leaf)
+        gradient = torch.autograd.grad(output.sum(), leaf) if name == "autograd" else vjp_fn(torch.ones_like(leaf))
+        results.append((output.detach(), *gradient, torch.rand(2)))
+    assert_same(*results)

@@ -60,6 +60,8 @@ class Pullback:
         Those of the call; in ``leaves`` there is None in the place of each array.
     chosen, others:
         The places of the arrays that require grad, and those of the other arrays.
+    drawn_from:
+        Where the random numbers of the call come from: the same are drawn again.
     captured:
         The tensors that ``func`` closes over and that require grad.
     outputs:
@@ -70,6 +72,7 @@ class Pullback:
         self.chain = call.chain
         self.func = call.func
         self.evaluator = call.evaluator
+        self.drawn_from = call.drawn_from
         self.tree = call.tree
         self.chosen = chosen
         self.others = [place for place in call.places if place not in set(chosen)]
@@ -98,7 +101,15 @@ class Pullback:
 
     def gradients(self, given: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """The cotangents pulled back to the tensors that require grad; itself part of the autograd graph."""
-        found = apply(Grad(), self, (tuple(given), tuple(self.constants), tuple(cotangents)), {}, self.evaluator)
+        found = apply(
+            Grad(),
+            self,
+            (tuple(given), tuple(self.constants), tuple(cotangents)),
+            {},
+            self.evaluator,
+            None,
+            self.drawn_from,
+        )
         return tuple(gradient.to(tensor.device) for gradient, tensor in zip(found, given, strict=True))
 
 
