@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dis
+import functools
 import os
 import sys
-import sysconfig
 from dataclasses import dataclass
 from inspect import iscode
 from typing import Any
@@ -65,6 +64,8 @@ def names_of(code: Any) -> Names:
 
 
 def _read(code: Any, found: dict[tuple[str, tuple[str, ...]], None], foreign: list[str]) -> None:
+    import dis  # and sysconfig below: not before a function is traced, to keep `import farfunc` fast
+
     name: str | None = None
     attributes: list[str] = []
     for instruction in dis.get_instructions(code):
@@ -93,9 +94,17 @@ _LIBRARIES = sys.stdlib_module_names | {
     "farfunc_protocol",
     "builtins",
 }
-_FOLDERS = tuple(
-    os.path.realpath(path) + os.sep for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")} if path
-)
+
+
+@functools.cache
+def _folders() -> tuple[str, ...]:
+    """Where installed packages lie."""
+    import sysconfig
+
+    paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return tuple(os.path.realpath(path) + os.sep for path in paths if path)
+
+
 _is_library: dict[str, bool] = {}
 
 
@@ -117,4 +126,4 @@ def is_library(module: str | None) -> bool:
 
 def _is_installed(module: str) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
-    return file is not None and os.path.realpath(file).startswith(_FOLDERS)
+    return file is not None and os.path.realpath(file).startswith(_folders())
