@@ -1,89 +1,66 @@
-"""Local and remote results beside each other, without a server: a function is traced, written to bytes, read,
-validated, lowered and differentiated by the server's own code, in this process.
-"""
+"""The server's application in this very process: no socket, and an error of its own is seen whole."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import torch
-from torch.utils._pytree import tree_leaves
+import httpx
 
-from farfunc._torch import TorchFrontEnd
-from farfunc._tracing import trace
-from farfunc_protocol.document import function_from_bytes, function_to_bytes
-from farfunc_protocol.graph import Function
-from farfunc_protocol.transforms import FlatTransform
-from farfunc_protocol.validate import validate_function
-from farfunc_server.evaluation.engine import Engine
+from farfunc_server.app import create_app
+from farfunc_server.settings import Settings
 
-__all__ = ["FRONT_END", "assert_same_as_local", "evaluate", "local", "ops_of", "remote", "traced", "travelled"]
-
-FRONT_END = TorchFrontEnd()
-_ENGINE = Engine()
+__all__ = ["InProcessServer"]
 
 
-def traced(function: Callable[..., Any], *arguments: torch.Tensor) -> Function:
-    """The graph of a function of tensors."""
-    return trace(function, [FRONT_END.type_of(argument) for argument in arguments], {}, FRONT_END).function
+class InProcessServer:
+    """An application with its workers, on an event loop in a thread, from ``with`` to the end of the block.
 
+    Parameters
+    ----------
+    folder:
+        For its data.
+    settings:
+        What differs from the defaults.
+    """
 
-def ops_of(function: Callable[..., Any], *arguments: torch.Tensor) -> list[str]:
-    """The operators that a function becomes, in order."""
-    return [equation.op for equation in traced(function, *arguments).graph.equations]
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self._app = create_app(Settings(data_dir=folder, **settings))  # type: ignore[arg-type]
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="in-process server", daemon=True)
 
+    def __enter__(self) -> InProcessServer:
+        self._thread.start()
+        self._run(self._open())
+        return self
 
-def travelled(function: Function) -> Function:
-    """A function as the server reads it."""
-    read = function_from_bytes(function_to_bytes(function))
-    validate_function(read)
-    return read
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
+    def request(
+        self, method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """Send a request; raises TimeoutError if there is no answer within a minute."""
+        return self._run(self._client.request(method, path, content=content, headers=headers))
 
-def evaluate(
-    function: Function, name: str | None, arguments: Sequence[torch.Tensor], argnums: Sequence[int], seed: int = 0
-) -> list[torch.Tensor]:
-    """The leaves of a transform of a traced function, or of the function itself."""
-    attributes: dict[str, Any] = {"argnums": tuple(argnums)}
-    if name == "jacfwd":
-        attributes["randomness"] = "same"
-    chain = [FlatTransform(name, attributes)] if name else []
-    arrays = [FRONT_END.to_array(argument) for argument in arguments]
-    return [FRONT_END.from_array(leaf, None) for leaf in _ENGINE.evaluate(function, chain, arrays, seed=seed)]
+    async def _open(self) -> None:
+        self._lifespan = self._app.router.lifespan_context(self._app)
+        await self._lifespan.__aenter__()
+        transport = httpx.ASGITransport(self._app)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://in-process", timeout=None)
 
+    async def _close(self) -> None:
+        await self._client.aclose()
+        await self._lifespan.__aexit__(None, None, None)
 
-def remote(name: str | None, function: Callable[..., Any], *arguments: torch.Tensor) -> list[torch.Tensor]:
-    """The leaves that the server's code computes, differentiated by every floating-point argument."""
-    return evaluate(travelled(traced(function, *arguments)), name, arguments, floating(arguments))
-
-
-def local(name: str | None, function: Callable[..., Any], *arguments: torch.Tensor) -> list[torch.Tensor]:
-    """The leaves that torch.func computes."""
-    if name is None:
-        return tree_leaves(function(*arguments))
-    options = {"randomness": "same"} if name == "jacfwd" else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # batching rules that fall back to a loop
-        return tree_leaves(getattr(torch.func, name)(function, floating(arguments), **options)(*arguments))
-
-
-def floating(arguments: Sequence[torch.Tensor]) -> tuple[int, ...]:
-    """The positions of what can be differentiated."""
-    return tuple(i for i, argument in enumerate(arguments) if argument.is_floating_point() or argument.is_complex())
-
-
-def assert_same_as_local(
-    function: Callable[..., Any],
-    *arguments: torch.Tensor,
-    transforms: Sequence[str | None] = (None, "jacrev", "jacfwd"),
-) -> None:
-    """Compare the results of a function, and of its transforms, with torch.func's."""
-    graph = travelled(traced(function, *arguments))
-    for name in transforms:
-        given = evaluate(graph, name, arguments, floating(arguments))
-        expected = local(name, function, *(argument.clone() for argument in arguments))
-        assert len(given) == len(expected), name
-        for left, right in zip(given, expected, strict=True):
-            torch.testing.assert_close(left, right.detach().cpu(), msg=lambda text, name=name: f"{name}: {text}")
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60.0)

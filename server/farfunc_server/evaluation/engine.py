@@ -7,7 +7,7 @@
 >>> from farfunc_protocol.transforms import FlatTransform
 >>> graph = Graph((TensorType("float64", (2,)),), (), (Equation("sin", (0,), {}, (1,)),), (1,))
 >>> sin = Function(graph, (), flatten(((0,), {}))[1], flatten(0)[1])
->>> (jacobian,) = Engine().evaluate(sin, [FlatTransform("jacrev", {"argnums": [0]})], [Array.from_numpy(np.zeros(2))])
+>>> (jacobian,) = Engine().evaluate(sin, [FlatTransform("jacrev", {"argnums": (0,)})], [Array.from_numpy(np.zeros(2))])
 >>> jacobian.to_numpy()
 array([[1., 0.],
        [0., 1.]])

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._C._functorch import peek_interpreter_stack
 
 from farfunc_protocol.errors import InvalidRequest
 from farfunc_protocol.strict_json import shown
 from farfunc_protocol.transforms import RANDOMNESS, FlatTransform
 from farfunc_protocol.transforms.flat import ATTRIBUTES
 
-__all__ = ["FlatCallable", "transformed"]
+__all__ = ["FlatCallable", "is_stack_empty", "transformed"]
 
 Leaves = tuple[torch.Tensor, ...]
 
@@ -29,6 +30,11 @@ class FlatCallable:
     function: Callable[..., Leaves]
     inputs: int
     outputs: int
+
+
+def is_stack_empty() -> bool:
+    """Whether no level of a transform is open in this process, as it should be between evaluations."""
+    return peek_interpreter_stack() is None
 
 
 def transformed(flat: FlatTransform, inner: FlatCallable) -> FlatCallable:

@@ -21,7 +21,7 @@ JSON = "application/json"
 BINARY = BINARY_MEDIA_TYPE
 TEXT = "text/plain"
 
-_SAME = dict.fromkeys(("application/vnd.safetensors", "application/x-safetensors"), BINARY)
+_SAME: dict[str, str] = dict.fromkeys(("application/vnd.safetensors", "application/x-safetensors"), BINARY)
 """safetensors has no registered media type; both names are in use."""
 
 _SMALL = 1 << 16

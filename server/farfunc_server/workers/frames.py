@@ -62,7 +62,7 @@ def _header(data: Buffer) -> dict[str, Any]:
 
 def _memory(size: int) -> memoryview:
     """Writable memory that is not zeroed first."""
-    return memoryview(np.empty(size, np.uint8))
+    return np.empty(size, np.uint8).data
 
 
 def send(connection: socket.socket, header: dict[str, Any], payload: Sequence[Buffer] = ()) -> None:

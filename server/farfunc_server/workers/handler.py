@@ -22,6 +22,7 @@ from farfunc_protocol.validate import validate_function
 
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
+from ..evaluation.transforms import is_stack_empty
 from .frames import Buffer
 from .messages import (
     Configure,
@@ -76,7 +77,7 @@ class Handler:
         finally:
             # An exception at the wrong moment could leave a level of torch.func behind, and the
             # next derivative would be wrong. Then this process has answered for the last time.
-            self.is_sound = torch._C._functorch.peek_interpreter_stack() is None
+            self.is_sound = is_stack_empty()
 
     def _answer(self, message: Message, payload: memoryview) -> Answer:
         match message:
