@@ -32,7 +32,12 @@ _LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepali
 
 def _options(address: Address) -> dict[str, Any]:
     headers = {"authorization": f"Bearer {address.token}"} if address.token else {}
-    return {"base_url": address.url, "headers": headers, "limits": _LIMITS, "follow_redirects": False}
+    return {"base_url": address.url, "headers": headers, "follow_redirects": False, **_transport_options(address)}
+
+
+def _transport_options(address: Address) -> dict[str, Any]:
+    # Where there is no TLS, the certificates need not be read, which takes 50 ms.
+    return {"limits": _LIMITS, "verify": address.url.startswith("https:")}
 
 
 def _request(request: HttpRequest) -> dict[str, Any]:
@@ -85,7 +90,8 @@ class Connection:
     def _open(self) -> None:
         transport = self._transport
         if transport is None and self.address.is_this_machine:
-            transport = httpx.HTTPTransport(limits=_LIMITS)  # a transport of one's own passes by the proxies
+            # A transport of one's own passes by the proxies of the environment.
+            transport = httpx.HTTPTransport(**_transport_options(self.address))
         try:
             self._pool = httpx.Client(**_options(self.address), transport=transport)
         except (ImportError, ValueError) as error:
@@ -172,7 +178,7 @@ class AsyncConnection:
     def _open(self) -> httpx.AsyncClient:
         transport = self._transport
         if transport is None and self.address.is_this_machine:
-            transport = httpx.AsyncHTTPTransport(limits=_LIMITS)
+            transport = httpx.AsyncHTTPTransport(**_transport_options(self.address))
         try:
             return httpx.AsyncClient(**_options(self.address), transport=transport)
         except (ImportError, ValueError) as error:
