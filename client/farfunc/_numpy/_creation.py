@@ -6,12 +6,13 @@ The functions stand for NumPy's of the same name, see :mod:`._patches` and :mod:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ._operands import array_of, as_array, holds_traced, lower, plain
+from ._operands import array_of, as_array, holds_traced, lower, plain, traced_among
 from ._registry import implements
 from ._shaping import astype, copy
 from ._tracer import Tracer
@@ -115,9 +116,11 @@ def asfortranarray(a: Any, dtype: Any = None, **rest: Any) -> Any:
 
 def _from_numbers(original: Callable[..., Any]) -> Callable[..., Any]:
     def create(*args: Any, **kwargs: Any) -> Any:
-        if holds_traced(args) or holds_traced(kwargs):
-            # Python asks a traced length for its value, which names the user's line; bounds may be traced.
-            return _FROM_TRACED.get(original, original)(*args, **kwargs)
+        traced = traced_among((args, kwargs))
+        if traced:
+            if original in _FROM_TRACED:
+                return _FROM_TRACED[original](*args, **kwargs)
+            operator.index(traced[0])  # a length cannot be traced: this raises, and names the user's line
         result = original(*plain(args), **plain(kwargs))
         if original.__name__ == "empty" and result.dtype != object:
             result[...] = 0  # what lies in memory by chance is no part of a function

@@ -124,6 +124,8 @@ def _check_writable(view: Tracer) -> None:
 def _assign(view: Tracer, value: Any) -> None:
     """Write to a whole view; the value is broadcast and converted, as NumPy does."""
     _check_writable(view)
+    if isinstance(value, Tracer) and value._place.is_same(view._place):
+        return  # y[1:] += z writes in place first, and then assigns the view to itself
     shape = tuple(value.shape)
     while len(shape) > view.ndim and shape[0] == 1:
         value, shape = value[0], shape[1:]
@@ -232,37 +234,46 @@ _ARRAYS = (np.ndarray, Tracer, _NoAxis)
 
 def _expand(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
     """Normalise the items, boolean arrays as integer arrays, and write out the Ellipsis."""
-    found: list[Any] = []
-    used = 0
-    for item in items:
-        item = _normalise(item)
-        if isinstance(item, np.ndarray) and item.dtype == bool:
-            if item.ndim == 0:
-                found.append(_NoAxis(bool(item)))
-                continue
-            for own, length in enumerate(item.shape):
-                if used + own >= len(shape) or length != shape[used + own]:
-                    given = shape[used + own] if used + own < len(shape) else 0
-                    raise IndexError(
-                        f"boolean index did not match indexed array along axis {used + own}; size of axis is {given} "
-                        f"but size of corresponding boolean axis is {length}"
-                    )
-            found.extend(item.nonzero())
-            used += item.ndim
-        else:
-            found.append(item)
-            used += item is not None and item is not ...
-    if sum(item is ... for item in found) > 1:
+    items = tuple(map(_normalise, items))
+    used = sum(_axes_used(item) for item in items)
+    if sum(item is ... for item in items) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     if used > len(shape):
         raise IndexError(f"too many indices for array: array is {len(shape)}-dimensional, but {used} were indexed")
     missing = len(shape) - used
-    if ... not in [item for item in found if item is ...]:
-        return found + [slice(None)] * missing
-    if not missing:
-        return found
-    place = next(position for position, item in enumerate(found) if item is ...)
-    return found[:place] + [slice(None)] * missing + found[place + 1 :]
+    if not any(item is ... for item in items):
+        items = (*items, ...) if missing else items
+    found: list[Any] = []
+    axis = 0
+    for item in items:
+        if item is ... and missing:
+            found.extend([slice(None)] * missing)
+            axis += missing
+        elif _is_mask(item) and item.ndim == 0:
+            found.append(_NoAxis(bool(item)))
+        elif _is_mask(item):
+            for own, (length, given) in enumerate(zip(item.shape, shape[axis:], strict=False)):
+                if length != given:
+                    raise IndexError(
+                        f"boolean index did not match indexed array along axis {axis + own}; size of axis is {given} "
+                        f"but size of corresponding boolean axis is {length}"
+                    )
+            found.extend(item.nonzero())
+            axis += item.ndim
+        else:
+            found.append(item)
+            axis += _axes_used(item)
+    return found
+
+
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, np.ndarray) and item.dtype == bool
+
+
+def _axes_used(item: Any) -> int:
+    if item is None or item is ... or isinstance(item, _NoAxis):
+        return 0
+    return item.ndim if _is_mask(item) else 1
 
 
 def _normalise(item: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._steps import Step
 
-__all__ = ["Strides", "can_reshape", "elementwise_strides", "fortran_strides", "through"]
+__all__ = ["Strides", "can_reshape", "elementwise_strides", "is_contiguous", "through"]
 
 Strides = tuple[int, ...] | None
 
@@ -62,6 +62,18 @@ def can_reshape(shape: Sequence[int], strides: Strides, new_shape: Sequence[int]
     return True
 
 
+def is_contiguous(shape: Sequence[int], strides: Strides) -> bool:
+    """Whether an array of this layout lies in C order without gaps, as ``ravel`` wants it.
+
+    >>> is_contiguous((2, 3), None), is_contiguous((3, 2), (4, 2)), is_contiguous((1, 3), (7, 1))
+    (True, False, True)
+    """
+    if strides is None or 0 in shape:
+        return True
+    rows = zip(shape, strides, _c_strides(shape), strict=True)
+    return all(length == 1 or stride == expected for length, stride, expected in rows)
+
+
 def elementwise_strides(shape: Sequence[int], operands: Sequence[tuple[Sequence[int], Strides]]) -> Strides:
     """The layout of a ufunc's result: ``order='K'``, the order in which its operands lie.
 
@@ -95,11 +107,6 @@ def elementwise_strides(shape: Sequence[int], operands: Sequence[tuple[Sequence[
         result[axis] = stride
         stride *= max(shape[axis], 1)
     return tuple(result)
-
-
-def fortran_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides of Fortran order."""
-    return tuple(math.prod(shape[:axis]) for axis in range(len(shape)))
 
 
 def _belongs_inside(operands: list[list[int]], axis: int, inner: int) -> bool | None:

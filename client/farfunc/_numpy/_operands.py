@@ -30,6 +30,7 @@ __all__ = [
     "plain",
     "shape_of",
     "to_tracer",
+    "traced_among",
 ]
 
 
@@ -123,6 +124,15 @@ def _collect(nested: Any, leaves: list[Any]) -> tuple[int, ...]:
             f"lists of shapes {sorted(shapes)} stand side by side"
         )
     return (len(nested), *shapes.pop())
+
+
+def traced_among(nested: Any) -> list[Tracer]:
+    """The traced arrays among the arguments."""
+    if isinstance(nested, dict):
+        nested = list(nested.values())
+    if isinstance(nested, list | tuple):
+        return [found for item in nested for found in traced_among(item)]
+    return [nested] if is_traced(nested) else []
 
 
 def holds_traced(nested: Any) -> bool:

@@ -24,7 +24,7 @@ from farfunc_protocol.errors import TraceError
 from ._call_sites import calls
 from ._creation import CREATED
 from ._current import is_tracing
-from ._operands import array_of, holds_tracer
+from ._operands import array_of, holds_traced, holds_tracer
 from ._registry import FUNCTIONS
 from ._source import user_line
 
@@ -124,9 +124,9 @@ def _creating(original: Callable[..., Any], ours: Callable[..., Any]) -> Callabl
             return original(*args, **kwargs)
         frame = sys._getframe(1)
         package = _package(frame)
-        if package in _OWN:
+        if package in _OWN or not calls(frame, original.__name__, create):
             return original(*args, **kwargs)
-        if holds_tracer(args) or (package not in _FOREIGN and calls(frame, original.__name__, create)):
+        if package not in _FOREIGN or holds_traced(args):
             return ours(*args, **{key: value for key, value in kwargs.items() if key != "like"})
         return original(*args, **kwargs)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._layout import can_reshape, fortran_strides
+from ._layout import can_reshape, is_contiguous
 from ._operands import as_array, emit, lower, plain
 from ._registry import implements, method
 from ._steps import Component, Diagonal, Expand, Flip, NewAxis, Permute, Reshape, Squeeze, Step
@@ -97,10 +97,16 @@ def _resolve(size: int, shape: Any) -> tuple[int, ...]:
 @implements(np.ravel, view=True)
 def ravel(a: Any, order: str = "C") -> Tracer:
     """A view wherever NumPy makes one."""
-    if order in ("A", "K"):
-        strides = a.strides_in_elements() if isinstance(a, Tracer) else None
-        order = "F" if strides is not None and strides == fortran_strides(a.shape) else "C"
-    return reshape(a, (-1,), order)
+    a = as_array(a)
+    strides = a.strides_in_elements() if isinstance(a, Tracer) else None
+    if order == "K" and strides is not None:
+        # In the order of memory: the axis of the longest stride first.
+        a = transpose(a, sorted(range(a.ndim), key=lambda axis: -abs(strides[axis])))
+    elif order == "F" or (order == "A" and strides is not None and is_contiguous(a.shape[::-1], strides[::-1])):
+        a = transpose(a)
+    strides = a.strides_in_elements() if isinstance(a, Tracer) else None
+    flat = view_of(a, Reshape((a.size,)))
+    return flat if is_contiguous(a.shape, strides) else copy(flat)
 
 
 @method("flatten")

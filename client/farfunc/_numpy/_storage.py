@@ -78,6 +78,12 @@ class Place:
         """The place of a view of this one."""
         return Place(self.storage, self, step)
 
+    def is_same(self, other: Place) -> bool:
+        """Whether both are the same view of the same base."""
+        if self.storage is not other.storage:
+            return False
+        return [place.step for place in self._chain()] == [place.step for place in other._chain()]
+
     def read(self) -> Content:
         """The present content."""
         if self.parent is None:
