@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -193,9 +194,20 @@ class Call:
 
 @dataclass(slots=True, eq=False)
 class _Hint:
-    """What earlier traces of a function have taught about it."""
+    """What earlier traces of a function have taught about it.
 
-    subject: Any
+    Attributes
+    ----------
+    subject:
+        Returns the function's code, or the callable itself, which it does not keep alive.
+    needs_torch:
+        Whether the function hands its arrays to torch.
+    static:
+        The places of the Python numbers whose values it needs, and with them the error for where
+        they cannot be static.
+    """
+
+    subject: Callable[[], Any]
     needs_torch: bool = False
     static: frozenset[int] = frozenset()
     error: Exception | None = None
@@ -231,11 +243,18 @@ def _hint_for(func: Any, structure: _Structure) -> _Hint:
     subject = getattr(func, "__code__", func)
     key = (id(subject), structure)
     hint = _hints.get(key)
-    if hint is None:
-        hint = _hints[key] = _Hint(subject)
+    if hint is None or hint.subject() is not subject:
+        hint = _hints[key] = _Hint(_reference(subject))
         if len(_hints) > _MOST_HINTS:
             _hints.popitem(last=False)
     return hint
+
+
+def _reference(thing: Any) -> Callable[[], Any]:
+    try:
+        return weakref.ref(thing)
+    except TypeError:  # not all builtins can be referred to weakly
+        return lambda: thing
 
 
 def _entry(

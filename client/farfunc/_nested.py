@@ -58,7 +58,7 @@ def emit(
     Any
         The result, with traced arrays as leaves.
     """
-    outside = spec_of((args, dict(kwargs)), trace.front_end)
+    outside: tuple[tuple[Any, ...], dict[str, Any]] = spec_of((args, dict(kwargs)), trace.front_end)
     with guard((transform,), trace.front_end):
         body = trace_body(trace, func, transform.inner(*outside))
     result = transform.outer(*outside, body.out)

@@ -43,7 +43,8 @@ __all__ = [
 class FrontEnd(Protocol):
     """What is known of one kind of arrays."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def is_array(self, leaf: Any) -> bool:
         """Whether the leaf is an array, concrete or traced; every other leaf is a static value."""
@@ -63,17 +64,21 @@ class FrontEnd(Protocol):
         """Back again, in kind and device of ``like``, one of the call's arguments (None: the front end's own kind)."""
         ...
 
-    def start(self) -> AbstractContextManager[Trace]:
-        """Begin a trace in this thread."""
+    def start(self) -> AbstractContextManager[Any]:
+        """Begin a :class:`Trace` in this thread."""
         ...
 
 
 class Trace(Protocol):
     """One run of a function on tracers."""
 
-    front_end: FrontEnd
-    builder: GraphBuilder
-    """The innermost."""
+    @property
+    def front_end(self) -> FrontEnd: ...
+
+    @property
+    def builder(self) -> GraphBuilder:
+        """The innermost."""
+        ...
 
     def nested(self) -> AbstractContextManager[GraphBuilder]:
         """A body: what is traced inside goes to a builder of its own."""

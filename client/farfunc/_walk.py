@@ -24,15 +24,15 @@ _MOST_TOKENS = 50_000
 class ArrayKind(Protocol):
     """How arrays of one class are compared."""
 
-    def describe(self, array: Any) -> tuple[Any, ...] | None:
+    def describe(self, array: Any, /) -> tuple[Any, ...] | None:
         """Dtype, shape and the like, hashable; None for an array whose elements cannot be compared."""
         ...
 
-    def snapshot(self, array: Any) -> Any:
+    def snapshot(self, array: Any, /) -> Any:
         """The elements as they are now."""
         ...
 
-    def unchanged(self, array: Any, snapshot: Any) -> bool: ...
+    def unchanged(self, array: Any, snapshot: Any, /) -> bool: ...
 
 
 class Fingerprint:

@@ -332,3 +332,13 @@ def test_many_threads_get_right_answers(traces):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_callable_object_is_not_kept_alive(traces):
+    model = Model()
+    prepare(model, x)
+    gone = weakref.ref(model)
+    del model
+    traces.clear()
+    gc.collect()
+    assert gone() is None

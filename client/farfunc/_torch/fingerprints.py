@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 
 from .._fingerprint import Fingerprint, register_array, register_class, words
 
@@ -23,7 +24,7 @@ class _Tensors:
             or tensor.is_quantized
             or tensor.is_nested
             or tensor.device.type == "meta"
-            or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+            or _functorch.is_functorch_wrapped_tensor(tensor)
         ):
             return None
         return tensor.dtype, tuple(tensor.shape), tensor.device, tensor.requires_grad

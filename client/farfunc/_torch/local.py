@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from farfunc_protocol.transforms import Grad, GradAndValue, Hessian, Jacfwd, Jacrev, Jvp, Transform, Vjp, Vmap
@@ -27,9 +28,7 @@ _NO_HOOKS = (
 def is_inside_torch() -> bool:
     """Whether a transform of torch.func, make_fx or torch.compile is under way, and no trace of ours."""
     return (
-        torch._C._functorch.peek_interpreter_stack() is not None
-        or get_proxy_mode() is not None
-        or torch.compiler.is_compiling()
+        _functorch.peek_interpreter_stack() is not None or get_proxy_mode() is not None or torch.compiler.is_compiling()
     )
 
 
@@ -64,7 +63,7 @@ def hold_locally(
 def _transformed(transform: Transform, func: Callable[..., Any]) -> Callable[..., Any]:
     match transform:
         case Jacfwd(argnums, has_aux, randomness):
-            return torch.func.jacfwd(func, argnums, has_aux, randomness=randomness)
+            return torch.func.jacfwd(func, argnums, has_aux, randomness=randomness)  # type: ignore[arg-type]  # or None
         case Jacrev(argnums, has_aux, chunk_size):
             return torch.func.jacrev(func, argnums, has_aux=has_aux, chunk_size=chunk_size)
         case Hessian(argnums):
