@@ -161,6 +161,17 @@ def test_bfloat16_and_lazy_conjugates_come_through(engine):
     np.testing.assert_array_equal(imaginary.data, [-2.0, -3.0])
 
 
+@pytest.mark.parametrize("offset", [0, 8])
+def test_complex_numbers_at_any_address_of_a_message(engine, offset):
+    memory = np.zeros(64, np.uint8)
+    start = -memory.ctypes.data % 16 + offset
+    values = memory[start : start + 32].view("<c16")
+    values[:] = [1 + 2j, 3j]
+    given = Array("complex128", (2,), values)
+    function = wrapped(Graph((given.type,), (), (Equation("flip", (0,), {"dims": (0,)}, (1,)),), (1,)))
+    assert engine.evaluate(function, (), [given])[0].same_bits(array([3j, 1 + 2j], "complex128"))
+
+
 @pytest.mark.parametrize("shape", [(0,), (), (2, 0, 3)])
 def test_empty_and_zero_dimensional_arrays(engine, shape):
     function = wrapped(Graph((f64(*shape),), (), (Equation("cos", (0,), {}, (1,)),), (1,)))

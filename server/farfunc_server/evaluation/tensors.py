@@ -27,6 +27,10 @@ def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
     if array.data.size == 0:  # NumPy gives empty arrays strides of zero, which view_as_complex refuses
         return torch.empty(array.shape, dtype=TORCH_DTYPES[array.dtype], device=device)
     data = array.data if sys.byteorder == "little" else array.data.astype(array.data.dtype.newbyteorder("="))
+    if data.ctypes.data % data.itemsize:
+        # NumPy is content with complex128 at any multiple of 8 bytes, as it may lie in a message;
+        # torch's kernels load it as 16 aligned bytes, and crash.
+        data = data.copy()
     if data.flags.writeable:
         tensor = torch.from_numpy(data)
     else:

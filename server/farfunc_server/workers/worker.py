@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -138,8 +139,10 @@ class Worker:
         """End it at once, whatever it is doing."""
         self._is_killed = True
         self._connection.close()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        # Not process.kill(): that may reap the child before asyncio's watcher does, which then complains.
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
 
     async def close(self) -> None:
         """Kill it and wait for its end."""
