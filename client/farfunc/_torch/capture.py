@@ -89,7 +89,7 @@ class Constants:
         entry = self._captured.get(id(tensor))
         if entry is None:
             with outside_traces():
-                array = _elements(tensor)
+                array, elements = _elements(tensor), tensor.detach()
                 version = 0 if tensor.is_inference() else tensor._version
             captured = Captured(tensor, version, array)
             value = self._trace.outermost.constant(array)
@@ -97,7 +97,7 @@ class Constants:
             memory = Memory("captured", self._trace.outermost)
             attach(fake, Alias(self._trace, value, memory))
             entry = self._captured[id(tensor)] = captured, fake
-            self._remember(value, tensor)
+            self._remember(value, elements)
         return entry[1]
 
     def adopt(self, tensor: torch.Tensor) -> torch.Tensor:

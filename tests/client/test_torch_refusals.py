@@ -1,0 +1,110 @@
+"""What cannot be traced: a typed error, the user's line, and the way out. Never a frozen value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from farfunc_protocol.errors import DataDependentError, InvalidArray, TraceError, UnsupportedOperator
+from support.local_and_remote import FRONT_END, traced
+
+x = torch.ones(4, 6, dtype=torch.float64)
+sparse = torch.eye(6, dtype=torch.float64).to_sparse()
+
+
+class WrongBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.exp()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * 0
+
+
+class Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+def seeded(x):
+    torch.manual_seed(3)
+    return torch.rand(3) * x.sum()
+
+
+REFUSED = {
+    "float": (lambda x: float(x.sum()), DataDependentError, "a number"),
+    "int": (lambda x: int(x[0, 0]), DataDependentError, "a number"),
+    "bool": (lambda x: x if x.sum() > 0 else -x, DataDependentError, "a boolean"),
+    "item": (lambda x: x * x.max().item(), DataDependentError, "a number"),
+    "tolist": (lambda x: x.tolist(), DataDependentError, "a number"),
+    "index": (lambda x: [1, 2, 3][x[0, 0].long()], DataDependentError, "a number"),
+    "a Scalar": (lambda x: torch.add(x, x, alpha=x[0, 0]), DataDependentError, "a number"),
+    "numpy": (lambda x: x.numpy(), DataDependentError, "NumPy"),
+    "a ufunc": (lambda x: np.sin(x), DataDependentError, "NumPy"),
+    "an ndarray on the left": (lambda x: np.ones(6) * x, DataDependentError, "NumPy"),
+    "torch.tensor": (lambda x: torch.tensor([x[0, 0], 1.0]), DataDependentError, "elements of a tensor"),
+    "a mask": (lambda x: x[x > 0], DataDependentError, "a shape"),
+    "masked_select": (lambda x: x.masked_select(x > 0), DataDependentError, "a shape"),
+    "nonzero": (lambda x: torch.nonzero(x), DataDependentError, "a shape"),
+    "unique": (lambda x: torch.unique(x), DataDependentError, "a shape"),
+    "autograd.Function": (lambda x: WrongBackward.apply(x), UnsupportedOperator, "torch.autograd.Function"),
+    "autograd.Function, identity": (lambda x: Reversal.apply(x) * 2, UnsupportedOperator, "torch.autograd.Function"),
+    "backward": (lambda x: x.requires_grad_().sum().backward(), TraceError, "torch.autograd"),
+    "autograd.grad": (lambda x: torch.autograd.grad(x.sin().sum(), x), TraceError, "torch.autograd"),
+    "a Generator": (lambda x: x * torch.rand(6, generator=torch.Generator()), UnsupportedOperator, "Generator"),
+    "a seed": (seeded, UnsupportedOperator, "torch.manual_seed"),
+    "to_sparse": (lambda x: x.to_sparse(), UnsupportedOperator, "sparse"),
+    "a sparse constant": (lambda x: torch.sparse.mm(sparse, x.T), UnsupportedOperator, "sparse"),
+    "set_": (lambda x: x.clone().set_(x), UnsupportedOperator, "other memory"),
+    "resize_": (lambda x: x.clone().resize_(2), UnsupportedOperator, "another size"),
+    "as_strided": (lambda x: x.as_strided((2,), (1,)), UnsupportedOperator, "lie in memory"),
+    "a dtype of no array": (lambda x: x.to(torch.float8_e4m3fn), UnsupportedOperator, "float8"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_refusal(name):
+    function, error, text = REFUSED[name]
+    with pytest.raises(error, match=text) as caught:
+        traced(function, x)
+    assert caught.value.where is not None
+    assert caught.value.where.startswith("test_torch_refusals.py:")
+    assert caught.value.remedy
+    assert caught.value.__suppress_context__ or not isinstance(caught.value.__context__, AssertionError)
+
+
+def test_a_trace_after_a_refusal_is_not_disturbed():
+    with pytest.raises(DataDependentError):
+        traced(lambda x: float(x.sum()), x)
+    assert torch.is_grad_enabled()
+    assert torch.ones(2).add(1).tolist() == [2, 2]
+    assert len(traced(lambda x: x.sin(), x).graph.equations) == 1
+
+
+def test_the_errors_of_torch_itself_stay():
+    with pytest.raises(RuntimeError, match="reduction dim"):
+        traced(lambda x: x @ x, x)
+    with pytest.raises(IndexError, match="out of range"):
+        traced(lambda x: x.sum(5), x)
+
+
+def test_a_tensor_that_outlives_its_trace():
+    kept = []
+    traced(lambda x: kept.append(x * 2) or x, x)
+    with pytest.raises(TraceError, match="outside the call"):
+        traced(lambda x: x + kept[0], x)
+    with pytest.raises(InvalidArray, match="was traced"):
+        FRONT_END.to_array(kept[0])
+
+
+def test_a_tensor_of_a_local_transform():
+    with pytest.raises(InvalidArray, match="local transform"):
+        torch.func.grad(lambda x: FRONT_END.to_array(x) and x.sum())(x)
