@@ -2,6 +2,8 @@
 
 import inspect
 import os
+import subprocess
+import sys
 import threading
 
 import httpx
@@ -106,6 +108,13 @@ class TestNames:
     def test_the_package_s_verbs_are_the_client_s(self, name):
         _, *expected = inspect.signature(getattr(farfunc.Client, name)).parameters
         assert list(inspect.signature(getattr(farfunc, name)).parameters) == expected
+
+
+def test_the_import_leaves_for_later_what_takes_long():
+    script = "import sys, farfunc; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    later = {"torch", "farfunc_protocol.ops", "farfunc.numpy", "farfunc._numpy", "farfunc._local_server"}
+    assert later.isdisjoint(ran.stdout.split())
 
 
 @pytest.fixture
