@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support import documents
-from support.paths import ROOT
+from support.paths import CLIENT, PROTOCOL, ROOT, SERVER
 
 _WITH_EXAMPLES = [
     page for page in documents.PAGES if any(block.kind in ("python", "console") for block in documents.blocks(page))
@@ -112,3 +112,13 @@ def test_the_http_page_names_every_route():
     text = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
     routes = [route for module in (evaluation, functions, service) for route in module.router.routes]
     assert [route.path for route in routes if f"`{route.path}`" not in text] == []
+
+
+@pytest.mark.parametrize("package", [PROTOCOL, CLIENT, SERVER], ids=lambda package: package.name)
+def test_the_architecture_page_names_every_module(package):
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = text[text.index(f"## {package.relative_to(ROOT)}") :].split("\n## ")[0]
+    modules = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    named = {name for row in modules for name in re.findall(r"`(\w+)/?`", row)}
+    found = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found - named == {"__init__", "_version"} & found
