@@ -12,6 +12,7 @@ from ._address import Address, default_address, set_connected
 from ._client import DEFAULT_TIMEOUT, Client
 from ._functions import FunctionHandle
 from ._session import FunctionInfo
+from ._transforms import Transforms
 
 __all__ = ["connect", "current_client", "delete", "function", "functions", "register"]
 
@@ -20,6 +21,9 @@ _REMEMBERED = 8
 
 _clients: OrderedDict[Address, Client] = OrderedDict()
 _lock = threading.Lock()
+
+_anyone = Transforms()
+"""Evaluates with the current client of the moment: the server may be another one by then."""
 
 
 def connect(url: str, *, token: str | None = None, timeout: float | None = DEFAULT_TIMEOUT) -> Client:
@@ -82,12 +86,12 @@ def register(
     >>> farfunc.function("cube")(np.array([2.0, 3.0]))
     array([ 8., 27.])
     """
-    return current_client().register(function, *example_args, name=name, **example_kwargs)
+    return current_client().register(function, *example_args, name=name, **example_kwargs).bound_to(_anyone)
 
 
 def function(reference: str) -> FunctionHandle:
     """The handle of a registered function; see :meth:`Client.function`."""
-    return current_client().function(reference)
+    return current_client().function(reference).bound_to(_anyone)
 
 
 def functions() -> list[FunctionInfo]:

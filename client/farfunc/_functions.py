@@ -12,6 +12,7 @@ from farfunc_protocol.graph import Function, Graph, TensorType
 from farfunc_protocol.pytree import TreeSpec, flatten, tree_map, unflatten
 
 from ._call import Call, call
+from ._evaluator import Evaluator
 from ._fingerprint import Fingerprint, register_class
 from ._session import FunctionInfo
 from ._tracing import Trace, Traced, current_trace, is_type
@@ -40,8 +41,9 @@ class FunctionHandle:
     """A function that is stored on a server.
 
     It is called, transformed and used inside other functions like the one that was registered, for
-    arguments of the dtypes and shapes that it was traced for. Its own methods are the transforms
-    of its client: ``handle.jacfwd(argnums=1)`` is ``client.jacfwd(handle, argnums=1)``.
+    arguments of the dtypes and shapes that it was traced for; ``handle.jacfwd(argnums=1)`` is
+    ``farfunc.jacfwd(handle, argnums=1)``. The client that gave it evaluates it; one from
+    :func:`farfunc.register` or :func:`farfunc.function` goes where calls without a client go.
 
     Attributes
     ----------
@@ -72,7 +74,7 @@ class FunctionHandle:
     def __init__(
         self, client: Transforms, info: FunctionInfo, function: Function, outputs: tuple[TensorType, ...] | None
     ) -> None:
-        self.client = client
+        self._client = client
         self.info = info
         self.stored = function
         self._outputs = outputs
@@ -102,6 +104,10 @@ class FunctionHandle:
         """The computation."""
         return self.stored.graph
 
+    def bound_to(self, client: Transforms) -> FunctionHandle:
+        """The same function, evaluated by another client; its server is sent what it lacks."""
+        return FunctionHandle(client, self.info, self.stored, self._outputs)
+
     def __repr__(self) -> str:
         return f"<farfunc function {self.info.reference} {self.signature}>"
 
@@ -110,47 +116,52 @@ class FunctionHandle:
         trace = current_trace()
         if trace is not None:
             return self._emit(trace, args, kwargs)
-        return call((), self, args, kwargs, self.client)  # type: ignore[arg-type]  # a client evaluates
+        return call((), self, args, kwargs, self.__farfunc_evaluator__)
+
+    @property
+    def __farfunc_evaluator__(self) -> Evaluator | None:
+        """The client that evaluates this function where none is named; None for that of :func:`current_client`."""
+        return self._client._evaluator
 
     def jacfwd(self, argnums: Argnums = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
         """:func:`farfunc.jacfwd` of this function."""
-        return self.client.jacfwd(self, argnums, has_aux, randomness=randomness)
+        return self._client.jacfwd(self, argnums, has_aux, randomness=randomness)
 
     def jacrev(
         self, argnums: Argnums = 0, *, has_aux: bool = False, chunk_size: int | None = None
     ) -> Callable[..., Any]:
         """:func:`farfunc.jacrev` of this function."""
-        return self.client.jacrev(self, argnums, has_aux=has_aux, chunk_size=chunk_size)
+        return self._client.jacrev(self, argnums, has_aux=has_aux, chunk_size=chunk_size)
 
     def hessian(self, argnums: Argnums = 0) -> Callable[..., Any]:
         """:func:`farfunc.hessian` of this function."""
-        return self.client.hessian(self, argnums)
+        return self._client.hessian(self, argnums)
 
     def grad(self, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
         """:func:`farfunc.grad` of this function."""
-        return self.client.grad(self, argnums, has_aux)
+        return self._client.grad(self, argnums, has_aux)
 
     def grad_and_value(self, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
         """:func:`farfunc.grad_and_value` of this function."""
-        return self.client.grad_and_value(self, argnums, has_aux)
+        return self._client.grad_and_value(self, argnums, has_aux)
 
     def vmap(
         self, in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None
     ) -> Callable[..., Any]:
         """:func:`farfunc.vmap` of this function."""
-        return self.client.vmap(self, in_dims, out_dims, randomness, chunk_size=chunk_size)
+        return self._client.vmap(self, in_dims, out_dims, randomness, chunk_size=chunk_size)
 
     def jvp(self, primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False) -> Any:
         """:func:`farfunc.jvp` of this function."""
-        return self.client.jvp(self, primals, tangents, strict=strict, has_aux=has_aux)
+        return self._client.jvp(self, primals, tangents, strict=strict, has_aux=has_aux)
 
     def vjp(self, *primals: Any, has_aux: bool = False) -> Any:
         """:func:`farfunc.vjp` of this function."""
-        return self.client.vjp(self, *primals, has_aux=has_aux)
+        return self._client.vjp(self, *primals, has_aux=has_aux)
 
     def linearize(self, *primals: Any) -> Any:
         """:func:`farfunc.linearize` of this function."""
-        return self.client.linearize(self, *primals)
+        return self._client.linearize(self, *primals)
 
     def __farfunc_traced__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced:
         """What a trace of this function gives, for spec trees of arguments; there is nothing to run."""

@@ -108,7 +108,7 @@ def peel(func: Callable[..., Any]) -> tuple[tuple[Transform, ...], Callable[...,
         evaluator = evaluator or known.evaluator
         func = known.func
         known = transformed_of(func)
-    return tuple(chain), func, evaluator
+    return tuple(chain), func, evaluator or getattr(func, "__farfunc_evaluator__", None)  # a registered function's
 
 
 def function_name(func: Any) -> str:

@@ -120,6 +120,21 @@ class TestTransforms:
         torch.testing.assert_close(jacobian, torch.diag(torch.cos(torch.tensor(Q))))
 
 
+class TestWhere:
+    def test_its_own_client_evaluates_it(self, client):
+        handle = registered(client, np.sin, Q)
+        np.testing.assert_allclose(farfunc.jacfwd(handle)(Q), np.diag(np.cos(Q)))
+        np.testing.assert_allclose(farfunc.vmap(farfunc.jacrev(handle))(Q[None]), np.diag(np.cos(Q))[None])
+        np.testing.assert_allclose(farfunc.vjp(handle, Q)[0], np.sin(Q))
+        assert client.chains == [["jacfwd"], ["vmap", "jacrev"], []]
+
+    def test_unless_another_is_named(self, client):
+        handle, other = registered(client, np.sin, Q), InProcess()
+        np.testing.assert_allclose(other.jacfwd(handle)(Q), np.diag(np.cos(Q)))
+        np.testing.assert_allclose(handle.bound_to(other)(Q), np.sin(Q))
+        assert (client.chains, other.chains) == ([], [["jacfwd"], []])
+
+
 class TestRefusals:
     @pytest.fixture
     def handle(self, client):

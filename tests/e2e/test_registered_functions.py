@@ -125,6 +125,15 @@ class TestUse:
             np.testing.assert_allclose(handle.jacrev()(Q, 3.0), np.diag(3 * np.cos(Q)))
             np.testing.assert_allclose(handle.vmap(in_dims=(0, None))(np.stack([Q, Q]), 3.0)[1], 3 * np.sin(Q))
 
+    def test_at_another_server(self, name, start_server, monkeypatch):
+        # A handle that no client gave goes where calls go; the other server is sent the function.
+        handle = farfunc.register(lambda q: np.sin(q) + 0.5, Q, name=name)
+        with start_server("--spare", "false") as other:
+            monkeypatch.setenv("FARFUNC_URL", other.url)
+            np.testing.assert_allclose(handle.jacfwd()(Q), np.diag(np.cos(Q)))
+            np.testing.assert_allclose(handle(Q), np.sin(Q) + 0.5)
+            assert farfunc.functions() == []
+
     def test_inside_other_functions_under_vmap(self, name):
         handle = farfunc.register(np.sin, Q, name=name)
 
