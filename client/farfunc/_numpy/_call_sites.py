@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 __all__ = ["calls"]
@@ -30,7 +30,7 @@ def calls(frame: FrameType, name: str, wrapper: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _callee(code: CodeType, offset: int) -> tuple[str | None, bool]:
+def _callee(code: Any, offset: int) -> tuple[str | None, bool]:
     """The name that is called by the instruction at an offset, and whether it is a plain variable.
 
     What is called begins where the call expression begins, and is loaded last of all that begins there.

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._operands import array_of, as_array, holds_traced, lower, plain, traced_among
 from ._registry import implements
-from ._shaping import astype, copy
+from ._shaping import astype, copy, in_order
 from ._tracer import Tracer
 
 __all__ = ["CREATED", "array", "asarray"]
@@ -61,23 +61,25 @@ def array(
     """
     if isinstance(object, Tracer):
         if not copy and (dtype is None or np.dtype(dtype) == object.dtype):
-            result = object
+            result: Any = object
         else:
-            result = (
-                np.copy(object, order="C" if order is None else order) if dtype is None else _converted(object, dtype)
-            )
+            result = in_order(object, order or "K") if dtype is None else _converted(object, dtype)
     elif holds_traced(object):
         result = array_of(object, dtype)
     else:
-        result = _array(plain(object), dtype, copy=copy, order=order, **rest)
-        if not isinstance(result, np.ndarray) or result.dtype.kind not in "biufcV" or type(result) is not np.ndarray:
-            return result
-        result = result if result is object else Tracer.of_array(result)
+        result = _own(_array(plain(object), dtype, copy=copy, order=order, **rest), object)  # type: ignore[call-overload]
     if np.ndim(result) < ndmin:
         result = np.reshape(result, (1,) * (ndmin - np.ndim(result)) + np.shape(result))
     if isinstance(result, Tracer) and result is not object:
         result._is_scalar = False
     return result
+
+
+def _own(made: Any, given: Any) -> Any:
+    """A new array as one that can hold traced values; what shares memory with the caller's stays what it is."""
+    if type(made) is not np.ndarray or made.dtype.kind not in "biufcV":
+        return made
+    return made if isinstance(given, np.ndarray) and np.may_share_memory(made, given) else Tracer.of_array(made)
 
 
 def _converted(given: Tracer, dtype: Any) -> Tracer:
@@ -88,23 +90,22 @@ def _converted(given: Tracer, dtype: Any) -> Tracer:
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, **rest: Any) -> Any:
     """``np.asarray``: the array itself where it is one already."""
     if isinstance(a, np.ndarray) and not copy:
-        return _asarray(a, dtype, order)
+        return _own(_asarray(a, dtype, order), a)
     return array(a, dtype, copy=copy, order=order)
 
 
 @_stands_for(np.asanyarray)
 def asanyarray(a: Any, dtype: Any = None, order: Any = None, **rest: Any) -> Any:
     """``np.asanyarray``."""
-    return _asanyarray(a, dtype, order) if isinstance(a, np.ndarray) else array(a, dtype, copy=None)
+    return _own(_asanyarray(a, dtype, order), a) if isinstance(a, np.ndarray) else array(a, dtype, copy=None)
 
 
 @_stands_for(np.ascontiguousarray)
 def ascontiguousarray(a: Any, dtype: Any = None, **rest: Any) -> Any:
     """``np.ascontiguousarray``: at least one axis, in C order."""
     if isinstance(a, np.ndarray):
-        return _ascontiguousarray(a, dtype)
-    made = array(a, dtype, copy=None)
-    made = np.atleast_1d(made)
+        return _own(_ascontiguousarray(a, dtype), a)
+    made: Any = np.atleast_1d(array(a, dtype, copy=None))
     return made if made.strides_in_elements() is None else copy(made)
 
 

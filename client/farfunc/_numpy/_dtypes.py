@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import dtype as look_up_dtype
 from farfunc_protocol.dtypes import from_numpy_dtype
 from farfunc_protocol.errors import InvalidArray, UnsupportedOperator
 
 from ._source import user_line
 
-__all__ = ["graph_dtype", "is_complex", "is_inexact", "numpy_dtype", "result_of"]
+__all__ = ["graph_dtype", "is_inexact", "numpy_dtype", "result_of"]
 
 
 @functools.lru_cache(maxsize=256)
@@ -51,16 +52,12 @@ def numpy_dtype(name: str) -> np.dtype:
     """
     if name == "bfloat16":
         try:
-            import ml_dtypes  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise UnsupportedOperator("NumPy has no bfloat16", remedy="use float32, or install ml_dtypes") from None
-        return np.dtype(ml_dtypes.bfloat16)
+            return Array(name, (0,), np.empty(0, "<u2")).to_numpy().dtype
+        except InvalidArray as error:
+            raise UnsupportedOperator(
+                error.detail, where=user_line(), remedy="use float32, or install ml_dtypes"
+            ) from None
     return look_up_dtype(name).storage.newbyteorder("=")
-
-
-def is_complex(dtype: np.dtype) -> bool:
-    """Whether it is complex64 or complex128."""
-    return dtype.kind == "c"
 
 
 def is_inexact(dtype: np.dtype) -> bool:

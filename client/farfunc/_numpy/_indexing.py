@@ -111,7 +111,7 @@ def add_at(array: Tracer, index: Any, value: Any) -> None:
     parsed = parse(index, array.shape)
     view = array.through(*parsed.steps)
     if parsed.advanced is None:
-        np.add(view, value, out=(view,))
+        view += value
         return
     view.overwrite(_scatter(lower(view), parsed.advanced, lower(value, view.dtype), accumulate=True))
 
@@ -147,10 +147,9 @@ def _traced_mask(index: Any) -> Tracer | None:
     """The traced boolean array in an index, if there is one."""
     items = index if isinstance(index, tuple) else (index,)
     for item in items:
-        if isinstance(item, list) and holds_tracer(item):
-            item = array_of(item)
-        if is_traced(item) and item.dtype == bool:
-            return item
+        array: Any = array_of(item) if isinstance(item, list) and holds_tracer(item) else item
+        if is_traced(array) and array.dtype == bool:
+            return array
     return None
 
 

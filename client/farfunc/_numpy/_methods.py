@@ -15,7 +15,7 @@ import numpy as np
 from ._operands import emit, emit_many, lower
 from ._refusals import unsupported
 from ._registry import METHODS, UFUNCS, method
-from ._shaping import axes_of, axis_of, reshape
+from ._shaping import axes_of, axis_of, moveaxis, reshape
 from ._shaping import transpose as numpy_transpose
 from ._tracer import Tracer
 from ._ufuncs import SPECIAL
@@ -179,7 +179,7 @@ def _diag_embed(self: Tracer, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 @method("unbind")
 def _unbind(self: Tracer, dim: int = 0) -> Any:
-    return tuple(np.moveaxis(self, dim, 0))
+    return tuple(moveaxis(self, dim, 0))
 
 
 @method("split")

@@ -44,18 +44,14 @@ def copy(array: Any, strides: Any = None) -> Tracer:
 
 
 @implements(np.copy, view=True)
-def _copy(a: Any, order: str = "K", subok: bool = False) -> Tracer:
+def in_order(a: Any, order: str = "K", subok: bool = False) -> Tracer:
+    """A copy in the memory layout that is asked for."""
     return copy(a, a.strides_in_elements() if order in ("K", "A") and isinstance(a, Tracer) else None)
 
 
 @method("copy")
 def _method_copy(a: Tracer, order: str = "C") -> Tracer:
-    return _copy(a, order)
-
-
-@method("__setstate__")
-def _no_state(a: Tracer, state: Any) -> None:
-    raise TypeError("a traced array cannot be unpickled")
+    return in_order(a, order)
 
 
 @implements(np.reshape, view=True)
@@ -66,7 +62,7 @@ def reshape(
     a = as_array(a)
     wanted = _resolve(a.size, shape if newshape is None else newshape)
     if order == "F" and len(a.shape) + len(wanted) > 1:
-        return np.transpose(reshape(np.transpose(a), wanted[::-1], copy=copy))
+        return transpose(reshape(transpose(a), wanted[::-1], copy=copy))
     if wanted == a.shape and not copy:
         return view_of(a)
     strides = a.strides_in_elements() if isinstance(a, Tracer) else None
@@ -101,7 +97,7 @@ def ravel(a: Any, order: str = "C") -> Tracer:
     strides = a.strides_in_elements() if isinstance(a, Tracer) else None
     if order == "K" and strides is not None:
         # In the order of memory: the axis of the longest stride first.
-        a = transpose(a, sorted(range(a.ndim), key=lambda axis: -abs(strides[axis])))
+        a = transpose(a, sorted(range(a.ndim), key=lambda axis, lengths=strides: -abs(lengths[axis])))
     elif order == "F" or (order == "A" and strides is not None and is_contiguous(a.shape[::-1], strides[::-1])):
         a = transpose(a)
     strides = a.strides_in_elements() if isinstance(a, Tracer) else None

@@ -111,7 +111,9 @@ class Place:
                 remedy="copy it first: x = x.copy()",
             )
         if not isinstance(content, Value) and not isinstance(storage.content, Value):
-            np.copyto(self.read(), content, casting="unsafe")
+            target = self.read()
+            assert isinstance(target, np.ndarray)
+            np.copyto(target, content, casting="unsafe")
             return
         if storage.builder is not current_trace().builder:
             raise MutationError(

@@ -224,8 +224,9 @@ class Tracer:
         return int(np.ceil(self._number("math.ceil", "number")))
 
     def __round__(self, digits: int | None = None) -> Any:
-        if digits is None and not isinstance(self.content(), Value):
-            return round(self.content()[()])
+        content = self.content()
+        if digits is None and not isinstance(content, Value):
+            return round(content.item())
         return np.round(self, digits or 0)
 
     # Elements.
@@ -275,15 +276,14 @@ class Tracer:
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *METHODS, *_PROPERTIES})
 
-    def __copy__(self) -> Tracer:
+    def __copy__(self) -> Any:
         return np.copy(self)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tracer:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return np.copy(self)
 
     def __reduce__(self) -> Any:
-        content = self._number("pickle", "number")
-        return np.array, (content,)
+        raise TypeError("a traced array lives as long as its trace, and cannot be stored")
 
 
 _PROPERTIES: dict[str, Callable[[Any], Any]] = {

@@ -54,7 +54,7 @@ def call_ufunc(_: Tracer, ufunc: np.ufunc, method: str, inputs: Sequence[Any], k
     results = _METHODS[method](ufunc, inputs, outs, **kwargs)
     results = results if isinstance(results, tuple) else (results,)
     stored = tuple(store(result, target) for result, target in zip(results, outs, strict=True))
-    return stored if len(stored) > 1 else stored[0]
+    return stored if ufunc.nout > 1 else stored[0]
 
 
 def store(result: Any, out: Any) -> Any:
@@ -94,7 +94,7 @@ def _concrete(function: Callable[..., Any], inputs: Sequence[Any], outs: Sequenc
     if given:
         results = result if isinstance(result, tuple) else (result,)
         results = tuple(wrap(r) if target is None else target for r, target in zip(results, outs, strict=True))
-        return results if len(results) > 1 else results[0]
+        return results if isinstance(result, tuple) else results[0]
     return wrap(result)
 
 
@@ -151,7 +151,7 @@ def _loop(
 ) -> tuple[np.dtype, ...]:
     """The dtypes in which NumPy computes: of the inputs, then of the results."""
     kinds: list[Any] = [_kind(item) for item in inputs]
-    if all(kind in (int, float, complex) for kind in kinds):
+    if all(isinstance(kind, type) for kind in kinds):  # numbers alone: the first one is an array
         kinds[0] = np.dtype(kinds[0])
     targets = [None if out is None else out.dtype for out in outs]
     loop = _resolve(ufunc, (*kinds, *targets), signature, casting)
@@ -229,7 +229,7 @@ def _shielded(ufunc: np.ufunc, operand: Any, dtype: np.dtype, where: Any) -> Any
     return lower(np.where(where, Tracer.of(value), np.asarray(harmless, dtype)))
 
 
-def _masked(array: Tracer, where: Any, out: Any) -> Tracer:
+def _masked(array: Tracer, where: Any, out: Any) -> Any:
     where = as_array(where)
     shape = np.broadcast_shapes(array.shape, where.shape, *(() if out is None else (out.shape,)))
     kept = np.zeros((), array.dtype) if out is None else out
@@ -248,7 +248,7 @@ def _with_axes(
     """``axis=``, ``axes=`` and ``keepdims=`` of matmul, vecdot and their kind: the core axes moved to the end."""
     cores = [
         part.count(",") + 1 if part.strip("()?") else 0
-        for part in ufunc.signature.split("->")[0].replace("),(", ")|(").split("|")
+        for part in (ufunc.signature or "").split("->")[0].replace("),(", ")|(").split("|")
     ]
     if axis is not None:
         axes = [(axis,)] * ufunc.nin
@@ -278,7 +278,7 @@ def _reduce(
     where: Any = True,
 ) -> Any:
     (array,) = inputs
-    if dtype is None and outs[0] is not None:
+    if dtype is None and outs and outs[0] is not None:
         dtype = outs[0].dtype
     known = _REDUCTIONS.get(ufunc)
     if known is not None:
@@ -344,7 +344,7 @@ def _at(ufunc: np.ufunc, array: Any, index: Any, *values: Any) -> None:
     elif ufunc is np.subtract:
         add_at(array, index, np.negative(values[0]))
     elif not holds_traced([array, index, *values]):
-        ufunc.at(array.content(), plain(index), *plain(values))
+        ufunc.at(plain(array), plain(index), *plain(values))
     else:
         unsupported(f"np.{ufunc.__name__}.at cannot be traced", remedy="np.add.at and np.subtract.at can")
 

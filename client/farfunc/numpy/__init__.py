@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as _np
-from numpy import *  # noqa: F403
+from numpy import *  # noqa: F403 # pyright: ignore[reportWildcardImportFromLibrary]
 from numpy import __all__ as __all__
 
 from .._numpy._creation import CREATED
@@ -43,9 +43,9 @@ asanyarray = _either(_np.asanyarray)
 ascontiguousarray = _either(_np.ascontiguousarray)
 asfortranarray = _either(_np.asfortranarray)
 copy = _either(_np.copy)
-zeros = _either(_np.zeros)
-ones = _either(_np.ones)
-empty = _either(_np.empty)
+zeros = _either(_np.zeros)  # type: ignore[misc]
+ones = _either(_np.ones)  # type: ignore[misc]
+empty = _either(_np.empty)  # type: ignore[misc]
 full = _either(_np.full)
 eye = _either(_np.eye)
 identity = _either(_np.identity)

@@ -43,8 +43,8 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _NoValue, append: A
 
 @implements(np.ediff1d)
 def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    differences = np.diff(np.ravel(ary))
-    parts = [differences]
+    differences: Any = np.diff(np.ravel(ary))
+    parts: list[Any] = [differences]
     if to_begin is not None:
         parts.insert(0, astype(np.ravel(as_array(to_begin)), differences.dtype))
     if to_end is not None:

@@ -21,7 +21,7 @@ from .._ufunc_calls import store
 def _joined(op: str, arrays: Sequence[Any], axis: int, dtype: Any, casting: str = "same_kind") -> Tracer:
     kind = np.result_type(*(array.dtype for array in arrays)) if dtype is None else np.dtype(dtype)
     for array in arrays:
-        if not np.can_cast(array.dtype, kind, casting):
+        if not np.can_cast(array.dtype, kind, casting):  # type: ignore[arg-type]
             raise TypeError(
                 f"Cannot cast array data from {array.dtype!r} to {kind!r} according to the rule {casting!r}"
             )
@@ -175,7 +175,7 @@ def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
 @implements(np.resize)
 def _resize(a: Any, new_shape: Any) -> Any:
     a = ravel(a)
-    shape = new_shape if np.iterable(new_shape) else (new_shape,)
+    shape: Any = new_shape if np.iterable(new_shape) else (new_shape,)
     return reshape(np.take(a, np.arange(int(np.prod(shape))) % a.size), shape)
 
 

@@ -313,7 +313,7 @@ def _matmul(x1: Any, x2: Any, /) -> Any:
 
 @implements(_new("vecdot"))
 def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    return np.vecdot(x1, x2, axis=axis)
+    return np.vecdot(x1, x2, axis=axis)  # type: ignore[call-overload]
 
 
 @implements(_new("trace"))

@@ -49,7 +49,7 @@ def _outer(a: Any, b: Any, out: Any = None) -> Any:
 
 @implements(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    a, b = to_tracer(a), to_tracer(b)
+    a, b = as_array(a), as_array(b)
     if np.iterable(axes):
         left, right = axes
     else:
@@ -59,7 +59,7 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     if len(left) != len(right) or any(a.shape[p] != b.shape[q] for p, q in zip(left, right, strict=True)):
         raise ValueError("shape-mismatch for sum")
     if not left:  # nothing to sum: tensordot's own rule wants at least one pair
-        return reshape(reshape(a, (-1, 1)) * reshape(b, (1, -1)), a.shape + b.shape)
+        return reshape(np.multiply(reshape(a, (-1, 1)), reshape(b, (1, -1))), a.shape + b.shape)
     return contract(a, b, left, right)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._emit import add
-from .._operands import as_array, dtype_of, emit, holds_traced, lower, to_tracer
+from .._operands import as_array, dtype_of, emit, holds_traced, lower, shape_of, to_tracer
 from .._refusals import data_dependent
 from .._registry import implements
 from .._shaping import astype, axis_of, ravel
@@ -24,7 +24,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     kind = dtype_of(x, y)
     condition = astype(as_array(condition), bool, copy=False)
     if not is_traced(condition) and condition.ndim == 0:
-        shape = np.broadcast_shapes(np.shape(x), np.shape(y))
+        shape = np.broadcast_shapes(shape_of(x), shape_of(y))
         return Tracer.of(lower(np.broadcast_to(as_array(x if condition.content() else y), shape), kind))
     return Tracer.of(add("where.self", lower(condition), lower(x, kind), lower(y, kind)))
 

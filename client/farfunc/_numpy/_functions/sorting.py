@@ -22,7 +22,7 @@ def _refuse_complex(a: Any, what: str) -> None:
         unsupported(f"{what} of complex numbers cannot be traced", remedy="order by np.abs(z), z.real or z.imag")
 
 
-def _sorted(a: Any, axis: Any) -> tuple[Any, Any]:
+def _sorted(a: Any, axis: Any) -> Any:
     """Values and the places that they came from."""
     a = as_array(a)
     _refuse_complex(a, "sorting")

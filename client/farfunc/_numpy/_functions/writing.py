@@ -25,7 +25,7 @@ def _target(array: Any) -> Tracer:
 @implements(np.copyto, view=True)
 def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
     dst, src = _target(dst), as_array(src)
-    if not np.can_cast(src.dtype, dst.dtype, casting):
+    if not np.can_cast(src.dtype, dst.dtype, casting):  # type: ignore[arg-type]
         raise TypeError(f"Cannot cast array data from {src.dtype!r} to {dst.dtype!r} according to the rule {casting!r}")
     dst[...] = src if where is True else np.where(where, src, dst)
 
