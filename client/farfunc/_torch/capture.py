@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Captured", "Constants", "NotConstant", "outside_traces"]
 
 
+_SMALL = 4096
+"""Bytes."""
+
+
 class NotConstant(Exception):
     """The value depends on an argument, or on random numbers."""
 
@@ -76,6 +80,8 @@ class Constants:
         """By the id of the tensor, which the entry keeps alive: the tensor, and the fake that stands for it."""
         self._known: dict[int, tuple[Value, torch.Tensor]] = {}
         """By the id of the value: the elements."""
+        self._adopted: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
+        """Small constants of the trace's own, by their content."""
         self._origins: dict[int, tuple[Value, Value]] = {}
         """By the id of a body's own value of an outer one: both."""
 
@@ -89,7 +95,8 @@ class Constants:
         entry = self._captured.get(id(tensor))
         if entry is None:
             with outside_traces():
-                array, elements = _elements(tensor), tensor.detach()
+                array = _elements(tensor)
+                elements = to_tensor(array)  # on the CPU, like all constants that are computed with here
                 version = 0 if tensor.is_inference() else tensor._version
             captured = Captured(tensor, version, array)
             value = self._trace.outermost.constant(array)
@@ -104,9 +111,13 @@ class Constants:
         """A real tensor that was computed here: a constant of the trace's own, free to be written to."""
         with outside_traces():
             array = to_array(tensor, copy=True)
+            if array.nbytes <= _SMALL:
+                # A loop over x[0] = 1.0 makes the same constant each time.
+                array = self._adopted.setdefault((array.dtype, array.shape, array.data.tobytes()), array)
+            elements = to_tensor(array)
         value = self._trace.outermost.constant(array)
-        self._remember(value, tensor)
-        return self._trace.lift_like(value, device=tensor.device)
+        self._remember(value, elements)
+        return self._trace.lift_like(value)
 
     def local(self, value: Value) -> Value:
         """The value by which the innermost builder knows ``value``."""
@@ -175,9 +186,3 @@ class Constants:
 
     def _remember(self, value: Value, tensor: torch.Tensor) -> None:
         self._known[id(value)] = (value, tensor)
-
-    @staticmethod
-    def tensor(array: Array) -> torch.Tensor:
-        """The elements of an array that became a constant without a tensor: a NumPy array."""
-        with outside_traces():
-            return to_tensor(array)

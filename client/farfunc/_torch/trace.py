@@ -69,10 +69,12 @@ class TorchTrace:
     @contextlib.contextmanager
     def running(self) -> Iterator[TorchTrace]:
         """Make the trace current for this thread."""
+        # A function that torch.compile has wrapped runs as it was written.
         # Below autograd's keys an operator arrives as it was called, composite or not; above them stay autocast
         # and torch.func's own transforms, whose work arrives as the operators it consists of.
         with (
             _without_fast_paths(),
+            torch.compiler.set_stance("force_eager"),
             torch.inference_mode(False),
             torch.enable_grad(),
             self.fakes,
