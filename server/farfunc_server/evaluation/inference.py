@@ -7,7 +7,10 @@ materialises a large intermediate is seen to do so.
 
 from __future__ import annotations
 
+import gc
 import logging
+import threading
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -57,20 +60,17 @@ class Inference:
     Attributes
     ----------
     outputs:
-        Types of the result leaves; None where the run did not come to its end.
+        Types of the result leaves; None where the run did not come to its end: the real run will say why.
     peak_bytes:
         The most memory that was in use at one time, so far as the run came.
     operations:
         Scalar operations, so far as the run came: products by their formulas, one for each
         element of every other result.
-    failure:
-        Why the run ended early; the real run will say it with authority.
     """
 
     outputs: tuple[TensorType, ...] | None
     peak_bytes: int
     operations: float
-    failure: Exception | None = None
 
 
 def infer(
@@ -93,20 +93,62 @@ def infer(
     InvalidRequest
         For leaves that do not fit the function.
     """
+    outcome: list[Inference | FarfuncError] = []
+
+    def run() -> None:
+        outcome.append(_dry_run(function, leaves, captures, device, budget))
+
+    thread = threading.Thread(target=run, name="dry-run")
+    thread.start()
+    thread.join()
+    found = outcome[0]
+    if isinstance(found, FarfuncError):
+        raise found
+    return found
+
+
+def _dry_run(
+    function: Callable[..., Any],
+    leaves: Sequence[TensorType],
+    captures: Sequence[TensorType],
+    device: torch.device,
+    budget: Budget,
+) -> Inference | FarfuncError:
+    """The dry run, in a thread that does nothing else and then ends.
+
+    Where an exception breaks off a dispatch on fake tensors, the frames in its traceback hold
+    guards of torch's dispatcher. A guard that is released late, by the garbage collector say,
+    restores the state of the thread as it was in the middle of that dispatch, and every
+    evaluation after it goes wrong. So such frames die here, before their thread does.
+    """
     meter = _Meter(budget)
-    with FakeTensorMode(), meter:
-        fake_leaves = [_empty(type, device) for type in leaves]
-        fake_captures = [_empty(type, device) for type in captures]
-        try:
+    try:
+        with FakeTensorMode(), meter:
+            fake_leaves = [_empty(type, device) for type in leaves]
+            fake_captures = [_empty(type, device) for type in captures]
             results = function(fake_leaves, fake_captures)
             return Inference(tuple(type_of(result) for result in results), meter.peak_bytes, meter.operations)
-        except FarfuncError:
-            raise
-        except Exception as error:
-            cause = error.error if isinstance(error, EquationFailed) else error
-            if isinstance(cause, FarfuncError):
-                raise
-            return Inference(None, meter.peak_bytes, meter.operations, cause)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the real run will say it with authority
+        cause = error.error if isinstance(error, EquationFailed) else error
+        answer = cause if isinstance(cause, FarfuncError) else Inference(None, meter.peak_bytes, meter.operations)
+        for link in _chain(error):
+            traceback.clear_frames(link.__traceback__)
+            link.__traceback__ = link.__cause__ = link.__context__ = None
+        del error, cause
+    gc.collect()  # the frames may stand in cycles
+    return answer
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception with those that led to it."""
+    found: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        link = pending.pop()
+        if link is not None and link not in found:
+            found.append(link)
+            pending += [link.__cause__, link.__context__, getattr(link, "error", None)]
+    return found
 
 
 def _empty(type: TensorType, device: torch.device) -> torch.Tensor:
