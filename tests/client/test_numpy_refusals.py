@@ -22,6 +22,8 @@ from farfunc_protocol.errors import (
 )
 from support.numpy_graphs import trace_of
 
+pytestmark = pytest.mark.thin
+
 X = np.array([0.5, -1.0, 2.0])
 PLAIN = np.zeros(3)
 

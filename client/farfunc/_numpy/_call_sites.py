@@ -14,6 +14,8 @@ from typing import Any
 
 __all__ = ["calls"]
 
+_VARIABLES = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
+
 
 def calls(frame: FrameType, name: str, wrapper: Any) -> bool:
     """Whether the call that a frame is executing is one of the function ``wrapper``, known as ``name``.
@@ -33,22 +35,25 @@ def calls(frame: FrameType, name: str, wrapper: Any) -> bool:
 def _callee(code: Any, offset: int) -> tuple[str | None, bool]:
     """The name that is called by the instruction at an offset, and whether it is a plain variable.
 
-    What is called begins where the call expression begins, and is loaded last of all that begins there.
+    What is called begins where the call expression begins: a variable, and then attributes of it.
     """
     instructions = list(dis.get_instructions(code))
     call = next((item for item in instructions if item.offset == offset), None)
     if call is None or call.positions is None or call.positions.lineno is None:
         return None, False
     start = (call.positions.lineno, call.positions.col_offset)
-    loads = []
+    chain: list[Any] = []
     for item in instructions:
         if item.offset >= offset:
             break
         where = item.positions
-        if item.opname.startswith("LOAD_") and where and (where.lineno, where.col_offset) == start:
-            loads.append(item)
-    if not loads:
+        if where is None or (where.lineno, where.col_offset) != start:
+            continue
+        if item.opname.startswith(_VARIABLES):
+            chain = [item]
+        elif item.opname in ("LOAD_ATTR", "LOAD_METHOD") and chain:
+            chain.append(item)
+    if not chain:
         return None, False
-    name = loads[-1].argval[-1] if isinstance(loads[-1].argval, tuple) else loads[-1].argval
-    is_variable = loads[-1].opname.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"))
-    return (name, is_variable) if isinstance(name, str) else (None, False)
+    name = chain[-1].argval[-1] if isinstance(chain[-1].argval, tuple) else chain[-1].argval
+    return (name, len(chain) == 1) if isinstance(name, str) else (None, False)

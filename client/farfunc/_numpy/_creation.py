@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from ._operands import array_of, as_array, holds_traced, lower, plain, traced_among
+from ._refusals import unsupported
 from ._registry import implements
 from ._shaping import astype, copy, in_order
 from ._tracer import Tracer
 
-__all__ = ["CREATED", "array", "asarray"]
+__all__ = ["CREATED", "ConcatenatorByIndex", "array", "asarray"]
 
 CREATED: dict[Callable[..., Any], Callable[..., Any]] = {}
 """From a function of NumPy to ours."""
@@ -51,6 +52,14 @@ def _stands_for(original: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
     return register
 
 
+_COPY_MODES: dict[Any, bool | None] = {
+    np._CopyMode.ALWAYS: True,
+    np._CopyMode.IF_NEEDED: None,
+    np._CopyMode.NEVER: False,
+}
+"""Another way to say ``copy=True``, ``None`` and ``False``."""
+
+
 @_stands_for(np.array)
 def array(
     object: Any, dtype: Any = None, *, copy: bool | None = True, order: str = "K", ndmin: int = 0, **rest: Any
@@ -59,6 +68,7 @@ def array(
 
     The result is an array of its own, unless ``copy`` says otherwise.
     """
+    copy = _COPY_MODES.get(copy, copy)
     if isinstance(object, Tracer):
         if not copy and (dtype is None or np.dtype(dtype) == object.dtype):
             result: Any = object
@@ -80,6 +90,33 @@ def _own(made: Any, given: Any) -> Any:
     if type(made) is not np.ndarray or made.dtype.kind not in "biufcV":
         return made
     return made if isinstance(given, np.ndarray) and np.may_share_memory(made, given) else Tracer.of_array(made)
+
+
+class ConcatenatorByIndex:
+    """``np.r_`` and ``np.c_``, which put together what stands in their brackets.
+
+    Attributes
+    ----------
+    original:
+        NumPy's own.
+    columns:
+        Whether arrays of one axis become columns.
+    """
+
+    def __init__(self, original: Any, *, columns: bool) -> None:
+        self.original = original
+        self.columns = columns
+
+    def __getitem__(self, key: Any) -> Any:
+        items = key if isinstance(key, tuple) else (key,)
+        if not holds_traced(items):
+            return self.original[key]
+        parts = [self.original[item] if isinstance(item, slice) else as_array(item) for item in items]
+        if any(part.dtype.kind not in "biufcV" for part in parts):
+            unsupported("directions to np.r_ cannot be traced", remedy="use np.concatenate with axis=")
+        if not self.columns:
+            return np.concatenate([np.atleast_1d(part) for part in parts])
+        return np.concatenate([part if part.ndim > 1 else np.reshape(part, (-1, 1)) for part in parts], axis=-1)
 
 
 def _converted(given: Tracer, dtype: Any) -> Tracer:

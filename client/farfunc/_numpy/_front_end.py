@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,6 +96,7 @@ class NumpyTrace:
         self.builder = GraphBuilder()
         self.python_numbers: dict[int, Value] = {}
         self._equations: dict[tuple[Any, ...], tuple[Value, ...]] = {}
+        self._types: dict[tuple[Any, ...], tuple[TensorType, ...]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
 
     @contextmanager
@@ -139,9 +140,13 @@ class NumpyTrace:
     def add(self, op: str, operands: tuple[ValueOperand, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:
         """Add an equation, unless the same one is there: ``x[0]`` is read again and again."""
         # repr tells 1 from 1.0 and True, and 0.0 from -0.0, which are equal as keys.
-        key = (id(self.builder), op, _identity(operands), repr(attributes))
+        written = repr(attributes)
+        key = (id(self.builder), op, _each(id, operands), written)
         if key not in self._equations:
-            self._equations[key] = self.builder.add(op, operands, attributes, source=user_line())
+            known = (op, _each(_type, operands), written)
+            added = self.builder.add(op, operands, attributes, types=self._types.get(known), source=user_line())
+            self._types[known] = tuple(value.type for value in added)
+            self._equations[key] = added
         return self._equations[key]
 
     def constant(self, array: np.ndarray) -> Value:
@@ -159,5 +164,9 @@ class NumpyTrace:
 _ = (_function_calls, _functions, _indexing, _methods, _ufunc_calls)  # importing them registers what they implement
 
 
-def _identity(operands: tuple[ValueOperand, ...]) -> tuple[Any, ...]:
-    return tuple(_identity(operand) if isinstance(operand, tuple) else id(operand) for operand in operands)
+def _each(function: Callable[[Any], Any], operands: tuple[ValueOperand, ...]) -> tuple[Any, ...]:
+    return tuple(_each(function, item) if isinstance(item, tuple) else function(item) for item in operands)
+
+
+def _type(value: Value | None) -> TensorType | None:
+    return None if value is None else value.type

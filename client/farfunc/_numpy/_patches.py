@@ -22,7 +22,7 @@ import numpy as np
 from farfunc_protocol.errors import TraceError
 
 from ._call_sites import calls
-from ._creation import CREATED
+from ._creation import CREATED, ConcatenatorByIndex
 from ._current import is_tracing
 from ._operands import array_of, holds_traced, holds_tracer
 from ._registry import FUNCTIONS
@@ -67,7 +67,10 @@ def _enter() -> None:
 @functools.cache
 def _replacements() -> tuple[tuple[Any, str, Any, Any], ...]:
     """Module, name, original and replacement of every function that leads here."""
-    found = []
+    found: list[tuple[Any, str, Any, Any]] = [
+        (np, "r_", np.r_, ConcatenatorByIndex(np.r_, columns=False)),
+        (np, "c_", np.c_, ConcatenatorByIndex(np.c_, columns=True)),
+    ]
     for module in (np, np.linalg, np.fft):
         for name, original in vars(module).items():
             if not callable(original) or isinstance(original, type):

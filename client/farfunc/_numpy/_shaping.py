@@ -295,7 +295,7 @@ def imag(val: Any) -> Tracer:
 
 
 @implements(np.astype, view=True, methods=("astype",))
-def astype(x: Any, dtype: Any, /, *args: Any, copy: bool = True, **kwargs: Any) -> Tracer:
+def astype(x: Any, dtype: Any, *args: Any, copy: bool = True, **kwargs: Any) -> Tracer:
     """Another dtype; always an array of its own, unless ``copy=False``."""
     x, dtype = as_array(x), np.dtype(dtype)
     if not copy and x.dtype == dtype and isinstance(x, Tracer):

@@ -6,6 +6,7 @@ import functools
 import linecache
 import os
 import sys
+import sysconfig
 from types import FrameType
 
 import numpy
@@ -14,15 +15,20 @@ import farfunc_protocol
 
 __all__ = ["user_line", "user_text"]
 
-_FOLDERS = tuple(
+_OURS = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
     for path in (os.path.dirname(os.path.abspath(__file__)), farfunc_protocol.__file__, numpy.__file__)
 )
 """Where farfunc and NumPy lie: the first of these is the folder of the package farfunc itself."""
 
+_LIBRARIES = tuple(
+    {os.path.abspath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+"""Where Python's library and the installed packages lie."""
+
 
 def user_line() -> str | None:
-    """The innermost line outside farfunc and NumPy: ``arm.py:12, in forward``."""
+    """The innermost line outside farfunc and NumPy: ``arm.py:12, in forward``. Installed packages come last."""
     frame = _user_frame()
     if frame is None:
         return None
@@ -37,11 +43,20 @@ def user_text() -> str:
 
 def _user_frame() -> FrameType | None:
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and _is_ours(frame.f_code.co_filename):
+    nearest = None
+    while frame is not None:
+        place = _place(frame.f_code.co_filename)
+        if place == "user":
+            return frame
+        if place == "library" and nearest is None:
+            nearest = frame
         frame = frame.f_back
-    return frame
+    return nearest
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_ours(filename: str) -> bool:
-    return os.path.abspath(filename).startswith(_FOLDERS)
+def _place(filename: str) -> str:
+    path = os.path.abspath(filename)
+    if path.startswith(_OURS) or filename.startswith("<frozen"):
+        return "ours"
+    return "library" if path.startswith(_LIBRARIES) else "user"

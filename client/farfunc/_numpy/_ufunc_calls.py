@@ -20,7 +20,7 @@ from ._refusals import unsupported
 from ._registry import UFUNCS, method
 from ._source import user_line
 from ._tracer import Tracer
-from ._ufuncs import SPECIAL
+from ._ufuncs import SPECIAL, as_value
 
 __all__ = ["call_ufunc", "store", "wrap"]
 
@@ -143,7 +143,13 @@ def _implementation(ufunc: np.ufunc) -> Callable[..., Any]:
     if op is None:
         name = ufunc.__name__
         unsupported(f"the ufunc {name} cannot be traced", [u.__name__ for u in UFUNCS], name=name)
-    return lambda *operands: add(op, *(lower(operand) for operand in operands))
+    return lambda *operands: add(op, *_same_kind(operands))
+
+
+def _same_kind(operands: Sequence[Any]) -> list[Value]:
+    """Numbers as constants of the dtype of the arrays beside them."""
+    value = next(operand for operand in operands if isinstance(operand, Value))
+    return [as_value(operand, value) for operand in operands]
 
 
 def _loop(

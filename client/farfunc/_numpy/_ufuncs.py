@@ -18,7 +18,7 @@ from ._operands import emit, lower
 from ._registry import UFUNCS
 from ._tracer import Tracer
 
-__all__ = ["SPECIAL", "Number"]
+__all__ = ["SPECIAL", "Number", "as_value"]
 
 Number = bool | int | float | complex
 """A concrete 0-d operand, which becomes an attribute of the operator."""
@@ -106,11 +106,11 @@ _BINARY = {
 
 SPECIAL = {
     "digamma": "digamma",
+    "entr": "special_entr",
     "erf": "erf",
     "erfc": "erfc",
     "erfcx": "special_erfcx",
     "erfinv": "erfinv",
-    "exp10": None,
     "expit": "sigmoid",
     "gammaln": "lgamma",
     "i0": "i0",
