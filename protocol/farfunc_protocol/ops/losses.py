@@ -132,7 +132,7 @@ ROWS: tuple[Op, ...] = (
         cost=costs.transcendental,
     ),
     *rows(
-        None,
+        network.ctc_loss,
         "Connectionist temporal classification.",
         "ctc_loss.IntList(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, int blank=0, "
         "int reduction=1, bool zero_infinity=False) -> Tensor",

@@ -19,6 +19,7 @@ __all__ = [
     "class_loss",
     "convolution",
     "cosine_similarity",
+    "ctc_loss",
     "dropout",
     "glu",
     "layer_norm",
@@ -223,6 +224,14 @@ def class_loss(call: Call) -> TensorType:
         tuple(target) == tuple(expected), f"targets of shape {tuple(target)} for {tuple(shape)}", argument="target"
     )
     return TensorType(call.self.dtype, expected if call.reduction == 0 else ())
+
+
+def ctc_loss(call: Call) -> TensorType:
+    """One loss for each sequence of (T, N, C) or (T, C); one number unless reduction is 0 (none)."""
+    shape = call.log_probs.shape
+    call.require(call.reduction in _REDUCTIONS, f"reduction {call.reduction}", argument="reduction")
+    call.require(len(shape) in (2, 3), f"log_probs has {len(shape)} axes", argument="log_probs")
+    return TensorType(call.log_probs.dtype, tuple(shape[1:-1]) if call.reduction == 0 else ())
 
 
 def cosine_similarity(call: Call) -> TensorType:
