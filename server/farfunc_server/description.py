@@ -133,6 +133,8 @@ def _factor(equation: Equation, leaves: Sequence[TensorType], results: Sequence[
             return 1.0 + 2.0 * outputs
         case "hessian":
             return 2.0 * arguments * (1.0 + 2.0 * outputs)
+        case "call":
+            return 1.0
         case "jvp":
             return 2.0
         case _:
