@@ -10,6 +10,7 @@ import pytest
 from numpy import array as bound_array
 from numpy import zeros as bound_zeros
 
+import farfunc
 import farfunc.numpy as fnp
 from farfunc._numpy import Tracer
 from farfunc._tracing import StaticLeaves
@@ -504,3 +505,64 @@ def test_constants_are_read_as_they_are():
 
     traced = trace_of(function, X)
     assert sorted(float(constant.data[0]) for constant in traced.function.constants) == [0.0, 1.0, 2.0]
+
+
+def test_writes_cross_no_transform():
+    """What is written inside a transformed function cannot be seen outside of it; reading is no matter."""
+
+    def leaks(x):
+        y = np.zeros(3)
+
+        def inner(t):
+            y[0] = t[0]
+            return t * 2.0
+
+        return farfunc.jacfwd(inner)(x) @ y
+
+    with pytest.raises(MutationError, match="outside a transformed function"):
+        trace_of(leaks, X)
+
+    def reads(x):
+        y = x * 1.0
+        view = y[1:]
+        y[1] = 5.0
+        jacobian = farfunc.jacrev(lambda t: t * view[0] + y.sum())(x)
+        jacobian[0, 0] = 0.0
+        y[2] = jacobian[1, 1]
+        return view
+
+    ops = [equation.op for equation in trace_of(reads, X).function.graph.walk()]
+    assert "jacrev" in ops
+
+    def writes_to_the_inner_argument(x):
+        def inner(t):
+            t[0] = 1.0
+            return t
+
+        return farfunc.jacfwd(inner)(x)
+
+    with pytest.raises(MutationError, match="argument"):
+        trace_of(writes_to_the_inner_argument, X)
+
+
+def test_traces_in_several_threads():
+    barrier = threading.Barrier(4)
+    originals = (np.zeros, np.array)
+    sizes = []
+
+    def function(x):
+        barrier.wait(timeout=30)
+        y = np.zeros(3)
+        y[1] = x[0]
+        return np.array([y[1], 1.0])
+
+    def run_one():
+        sizes.append(len(trace_of(function, X).function.graph.equations))
+
+    threads = [threading.Thread(target=run_one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(sizes) == 4
+    assert (np.zeros, np.array) == originals
