@@ -32,6 +32,10 @@ from .transforms.flat import with_axis
 __all__ = ["JsonRequest", "encode_json_response", "read_json_request"]
 
 
+_BATCH = "batch_"
+"""The lengths of batches, which any number matches, are symbols of this name and a number."""
+
+
 @dataclass(frozen=True, slots=True)
 class JsonRequest:
     """A request that has been read, but not yet held against its function.
@@ -164,7 +168,7 @@ def _expected(
     out = unflatten(function.out_tree, list(output_types))
     for depth, transform in enumerate(reversed(transforms)):
         if isinstance(transform, Vmap):
-            args = _batched(transform, args, f"batch_{depth}")
+            args = _batched(transform, args, f"{_BATCH}{depth}")
         elif isinstance(transform, Jvp):
             args, kwargs = (args, args), {}
         elif isinstance(transform, Vjp):
@@ -204,7 +208,11 @@ def _read_tree(document: Any, expected: Any, where: str, limits: Limits) -> Any:
     if isinstance(expected, list | tuple):
         items = list_of(document, where, error=InvalidRequest)
         if len(items) != len(expected):
-            raise InvalidRequest(f"{len(expected)} values are expected here, {len(items)} are given", where=where)
+            raise InvalidRequest(
+                f"{len(expected)} values are expected here, {len(items)} are given",
+                where=where,
+                remedy=_bracket_remedy(where, items),
+            )
         pairs = enumerate(zip(items, expected, strict=True))
         read = [_read_tree(item, tree, f"{where}[{i}]", limits) for i, (item, tree) in pairs]
         return read if isinstance(expected, list) else tuple(read)
@@ -217,6 +225,12 @@ def _read_tree(document: Any, expected: Any, where: str, limits: Limits) -> Any:
             remedy="a value that is no array is part of the function: trace it anew with the other value",
         )
     return expected
+
+
+def _bracket_remedy(where: str, items: list[Any]) -> str | None:
+    if where == "args" and not any(isinstance(item, list | dict) for item in items):
+        return "args is the list of the arguments: one vector stands in it as [[1, 2, 3]]"
+    return None
 
 
 def _read_members(document: Any, expected: dict[Any, Any], where: str, limits: Limits) -> dict[Any, Any]:
@@ -242,10 +256,13 @@ def _read_members(document: Any, expected: dict[Any, Any], where: str, limits: L
 
 def _check_type(given: TensorType, expected: TensorType, where: str) -> None:
     pairs = zip(given.shape, expected.shape, strict=False)
-    fits = len(given.shape) == len(expected.shape) and all(isinstance(e, str) or g == e for g, e in pairs)
-    if given.dtype != expected.dtype or not fits:
-        raise InvalidRequest(
-            f"{given} is given, {expected} is expected",
-            where=where,
-            remedy="to map over one more axis, add a vmap to the transforms",
-        )
+    if len(given.shape) != len(expected.shape):
+        remedy = "to map over one more axis add a vmap to the transforms; each vmap takes one axis"
+    elif not all(isinstance(length, str) or own == length for own, length in pairs):
+        remedy = "the function was traced for this shape: for another one register it anew"
+    elif given.dtype != expected.dtype:
+        remedy = f"give plain lists, or data of dtype {expected.dtype}"
+    else:
+        return
+    shown = str(expected)
+    raise InvalidRequest(f"{given} is given, {shown} is expected", where=where, remedy=remedy)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from farfunc_protocol._version import __version__
 
@@ -69,7 +70,10 @@ def create_app(settings: Settings) -> FastAPI:
             await pool.stop()
             context.registry.store.close()
 
-    app = FastAPI(
+    # The page at /docs works without a way to the internet: its scripts come from here.
+    app = FastAPIOffline(
+        redoc_url=None,
+        static_url="/docs/static",
         title="farfunc",
         version=__version__,
         description=_DESCRIPTION,

@@ -15,6 +15,7 @@ __all__ = ["as_farfunc_error"]
 _CPP_BACKTRACE = re.compile(r"\n?(Exception raised from |C\+\+ CapturedTraceback:|frame #\d+:).*", re.DOTALL)
 _FORWARD_AD = re.compile(r"Trying to use forward AD with (\S+) that does not support it")
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.IGNORECASE)
+_REPORT = re.compile(r"\s*Please file an issue to PyTorch at \S+ so that we can prioritize .*", re.DOTALL)
 _MAX_MESSAGE = 2_000
 
 _REFUSALS = (
@@ -56,7 +57,7 @@ def as_farfunc_error(error: Exception) -> FarfuncError:
 
 
 def _message(error: Exception) -> str:
-    text = _CPP_BACKTRACE.sub("", str(error)).strip()
+    text = _REPORT.sub("", _CPP_BACKTRACE.sub("", str(error))).strip()
     if not text:
         text = f"torch raised {type(error).__name__}"
     return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 3] + "..."

@@ -123,7 +123,7 @@ def _dry_run(
     """
     meter = _Meter(budget)
     try:
-        with FakeTensorMode(), meter:
+        with FakeTensorMode(allow_non_fake_inputs=True), meter:  # torch.func's own, in vmap(hessian)
             fake_leaves = [_empty(type, device) for type in leaves]
             fake_captures = [_empty(type, device) for type in captures]
             results = function(fake_leaves, fake_captures)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -24,6 +23,7 @@ from . import openapi
 from .context import Context, context_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
 from .inference import known_with_types
+from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
 
 __all__ = ["router"]
@@ -75,7 +75,7 @@ async def evaluate(request: Request) -> Response:
         return Response(data, media_type=BINARY)
     arrays = decode_response(data).arrays
     document = {"leaves": [array_json.to_lists(array) for array in arrays]}
-    return Response(json.dumps(document), media_type=JSON)
+    return Response(json_text(document), media_type=JSON)
 
 
 @router.post(
@@ -107,7 +107,11 @@ async def evaluate_transform(request: Request, reference: str, transform: Transf
             where="request",
             remedy=f"its members are {', '.join(_CALL_MEMBERS)}",
         )
-    read = read_json_request(whole, function=reference)
+    try:
+        read = read_json_request(whole, function=reference)
+    except FarfuncError as error:  # the caller has written no chain
+        error.where = (error.where or "request").replace("request.transforms[0]", "request")
+        raise
     return await _evaluate_json(request, context, read, answer, seconds, len(body))
 
 
@@ -129,7 +133,7 @@ async def _evaluate_json(
         return Response(data, media_type=BINARY)
 
     def encode() -> str:
-        return json.dumps(encode_json_response(decode_response(data).arrays, result, read.encoding), allow_nan=False)
+        return json_text(encode_json_response(decode_response(data).arrays, result, read.encoding))
 
     return Response(await off_loop(data.nbytes, encode), media_type=JSON)
 

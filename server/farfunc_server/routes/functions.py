@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -25,6 +24,7 @@ from . import openapi
 from .context import Context, context_of
 from .forms import BINARY, JSON, TEXT, answer_form, body_form, read_body
 from .inference import known_with_types
+from .json_text import json_text
 from .models import FunctionBody, FunctionList, FunctionModel
 
 __all__ = ["router"]
@@ -145,4 +145,4 @@ def _texts(types: Sequence[TensorType | None]) -> list[str | None]:
 
 
 def _json(document: Any, status: int = 200) -> Response:
-    return Response(json.dumps(document), status, media_type=JSON)
+    return Response(json_text(document), status, media_type=JSON)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -11,6 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE, FarfuncError, InvalidRequest
+from farfunc_protocol.strict_json import shown
+
+from .json_text import json_text
 
 __all__ = [
     "MethodNotAllowed",
@@ -54,8 +56,8 @@ def problem_response(error: FarfuncError, request_id: str | None, headers: dict[
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))  # whole seconds, as RFC 9110 wants
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    # A message may quote what the client sent, half a surrogate pair included: ASCII holds it all.
-    return Response(json.dumps(error.to_problem()), error.status, headers, PROBLEM_MEDIA_TYPE)
+    # A message may quote what the client sent, half a surrogate pair included: ASCII JSON holds it all.
+    return Response(json_text(error.to_problem()), error.status, headers, PROBLEM_MEDIA_TYPE)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -76,7 +78,10 @@ def add_problem_handlers(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return await farfunc_error(request, InvalidRequest(first["msg"], where=where))
+        allowed = first.get("ctx", {}).get("expected")
+        detail = f"{shown(first.get('input'))} is not possible here: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        kind = RouteNotFound if first["loc"][0] == "path" else InvalidRequest
+        return await farfunc_error(request, kind(detail, where=where, remedy=f"give {allowed}" if allowed else None))
 
     app.add_exception_handler(FarfuncError, farfunc_error)
     app.add_exception_handler(HTTPException, http_error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from farfunc_protocol.ops import OPS
 
@@ -16,6 +16,12 @@ from .models import DeviceModel, HealthModel, OperatorModel, ReadyModel
 __all__ = ["router"]
 
 router = APIRouter()
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> Response:
+    """Where people look first."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/healthz", tags=["service"], summary="Is the process alive?", response_model=HealthModel)
