@@ -9,6 +9,7 @@ import numpy as np
 
 from .._dtypes import is_inexact
 from .._operands import as_array, emit, holds_traced, to_tracer
+from .._refusals import unsupported
 from .._registry import implements
 from .._shaping import astype, axes_of, axis_of, moveaxis, reshape
 
@@ -220,6 +221,20 @@ def _polyint(p: Any, m: int = 1, k: Any = None) -> Any:
 @implements(np.polymul)
 def _polymul(a1: Any, a2: Any) -> Any:
     return np.convolve(a1, a2)
+
+
+@implements(np.polyfit)
+def _polyfit(x: Any, y: Any, deg: int, rcond: Any = None, full: bool = False, w: Any = None, cov: Any = False) -> Any:
+    if full or cov is not False:
+        unsupported("np.polyfit with full= or cov= cannot be traced", remedy="use np.linalg.lstsq and np.linalg.inv")
+    x, y = np.add(to_tracer(x), 0.0), np.add(to_tracer(y), 0.0)
+    left = np.vander(x, int(deg) + 1)
+    if w is not None:
+        w = as_array(w) + 0.0
+        left, y = left * w[:, None], y * (w[:, None] if y.ndim == 2 else w)
+    scale = np.sqrt(np.sum(left * left, 0))
+    solution = np.linalg.lstsq(left / scale, y, len(x) * np.finfo(x.dtype).eps if rcond is None else rcond)[0]
+    return np.transpose(np.transpose(solution) / scale)
 
 
 def _poly_sum(a1: Any, a2: Any, combine: np.ufunc) -> Any:

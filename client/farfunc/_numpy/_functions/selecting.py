@@ -197,3 +197,20 @@ def _isreal(x: Any) -> Any:
 @implements(np.iscomplex)
 def _iscomplex(x: Any) -> Any:
     return np.not_equal(np.imag(x), 0)
+
+
+@implements(np.isin)
+def _isin(
+    element: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False, *, kind: Any = None
+) -> Any:
+    found = np.any(np.equal(np.expand_dims(as_array(element), -1), np.ravel(as_array(test_elements))), -1)
+    return np.logical_not(found) if invert else found
+
+
+@implements(np.unravel_index)
+def _unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Any, ...]:
+    places = []
+    for length in reversed(shape) if order == "C" else shape:
+        indices, place = np.divmod(indices, length)
+        places.append(place)
+    return tuple(reversed(places)) if order == "C" else tuple(places)
