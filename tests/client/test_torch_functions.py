@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -251,3 +253,22 @@ def test_a_long_loop():
         return x
 
     assert len(traced(function, v).graph.equations) == 10_000
+
+
+def test_traces_in_several_threads():
+    def function(x):
+        for _ in range(200):
+            x = F.layer_norm(x.sin(), (6,)) @ weight
+        return x
+
+    expected = traced(function, x)
+    with ThreadPoolExecutor(4) as pool:
+        graphs = list(pool.map(lambda _: traced(function, x), range(8)))
+    assert all(graph.graph == expected.graph for graph in graphs)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, on the import of its compiler
+def test_a_compiled_function_is_traced_as_it_was_written():
+    compiled = torch.compile(lambda x: x.sin() * 2)
+    assert ops_of(lambda x: compiled(x), x) == ["sin", "mul.Scalar"]

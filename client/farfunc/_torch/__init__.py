@@ -15,6 +15,7 @@ This is the only place of the client that imports torch.
 ``views``       for each kind of view, how a write goes back through it
 ``capture``     closed-over tensors, and the values of what follows from constants alone
 ``conversion``  tensors to arrays and back
+``settings``    what is switched off meanwhile
 ``location``    the user's own line
 ``refusals``    torch's errors that mean 'cannot be traced', in farfunc's words
 =============== ==========================================================================

@@ -193,26 +193,6 @@ def _same_place(trace: TorchTrace, target: torch.Tensor, source: torch.Tensor) -
     )
 
 
-def _uniform(target: torch.Tensor, low: float = 0.0, high: float = 1.0, *, generator: Any = None) -> torch.Tensor:
-    _refuse_generator(generator)
-    return torch.rand_like(target) * (high - low) + low
-
-
-def _normal(target: torch.Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> torch.Tensor:
-    _refuse_generator(generator)
-    return torch.randn_like(target) * std + mean
-
-
-def _bernoulli(target: torch.Tensor, p: Any = 0.5, *, generator: Any = None) -> torch.Tensor:
-    _refuse_generator(generator)
-    return (torch.rand_like(target, dtype=torch.float64) < p).to(target.dtype)
-
-
-def _exponential(target: torch.Tensor, rate: float = 1.0, *, generator: Any = None) -> torch.Tensor:
-    _refuse_generator(generator)
-    return -torch.log1p(-torch.rand_like(target)) / rate
-
-
 def _fill_diagonal(target: torch.Tensor, value: Any, wrap: bool = False) -> torch.Tensor:
     shape = tuple(target.shape)
     step = sum(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
@@ -222,22 +202,13 @@ def _fill_diagonal(target: torch.Tensor, value: Any, wrap: bool = False) -> torc
     return target.reshape(-1).index_fill(0, positions, value).reshape(shape)
 
 
-def _refuse_generator(generator: Any) -> None:
-    if generator is not None:
-        refuse_operator("a torch.Generator is given, whose state stays here", "leave it out")
-
-
 _COUNTERPARTS: dict[Any, Callable[..., torch.Tensor]] = {
     aten.copy_.default: _copy,
     aten.zero_.default: torch.zeros_like,
     aten.fill_.Scalar: torch.full_like,
     aten.fill_.Tensor: _copy,
     aten.fill_diagonal_.default: _fill_diagonal,
-    aten.uniform_.default: _uniform,
-    aten.normal_.default: _normal,
-    aten.bernoulli_.float: _bernoulli,
-    aten.bernoulli_.Tensor: _bernoulli,
-    aten.exponential_.default: _exponential,
+    aten.normal_.default: aten.normal_functional.default,
 }
 """Where the functional overload is no operator of ours, in plain torch."""
 

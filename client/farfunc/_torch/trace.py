@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +20,7 @@ from .conversion import torch_dtype
 from .dispatch import TraceMode
 from .location import user_line
 from .refusals import refuse_write, translated
+from .settings import as_written
 
 if TYPE_CHECKING:
     from .front_end import TorchFrontEnd
@@ -69,12 +69,10 @@ class TorchTrace:
     @contextlib.contextmanager
     def running(self) -> Iterator[TorchTrace]:
         """Make the trace current for this thread."""
-        # A function that torch.compile has wrapped runs as it was written.
         # Below autograd's keys an operator arrives as it was called, composite or not; above them stay autocast
         # and torch.func's own transforms, whose work arrives as the operators it consists of.
         with (
-            _without_fast_paths(),
-            torch.compiler.set_stance("force_eager"),
+            as_written(),
             torch.inference_mode(False),
             torch.enable_grad(),
             self.fakes,
@@ -161,31 +159,3 @@ class TorchTrace:
             fake = torch.empty(value.type.shape, dtype=torch_dtype(value.type.dtype), device=device)
         attach(fake, Alias(self, value, Memory(origin, self.builder)))
         return fake
-
-
-_fast_paths = threading.Lock()
-_traces_without = 0
-_fast_path_before = True
-
-
-@contextlib.contextmanager
-def _without_fast_paths() -> Iterator[None]:
-    """Switch off what is not differentiable (the fused transformer layer), and the cache of autocast, which
-    would keep tensors of this trace for the user's next computation.
-    """
-    global _traces_without, _fast_path_before
-    with _fast_paths:
-        if _traces_without == 0:
-            _fast_path_before = torch.backends.mha.get_fastpath_enabled()
-            torch.backends.mha.set_fastpath_enabled(False)
-        _traces_without += 1
-    cache = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(cache)
-        with _fast_paths:
-            _traces_without -= 1
-            if _traces_without == 0:
-                torch.backends.mha.set_fastpath_enabled(_fast_path_before)
