@@ -139,6 +139,18 @@ ROWS: tuple[Op, ...] = (
     ),
     *rows(
         creation.like,
+        "Gamma numbers of given shapes; differentiable by them.",
+        "_standard_gamma(Tensor self, Generator? generator=None) -> Tensor",
+        random=True,
+    ),
+    *rows(
+        creation.like,
+        "Dirichlet numbers of given concentrations, along the last axis; differentiable by them.",
+        "_sample_dirichlet(Tensor self, Generator? generator=None) -> Tensor",
+        random=True,
+    ),
+    *rows(
+        creation.like,
         "Binomial numbers of given counts and probabilities.",
         "binomial(Tensor count, Tensor prob, Generator? generator=None) -> Tensor",
         random=True,
