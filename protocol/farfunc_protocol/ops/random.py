@@ -145,7 +145,7 @@ ROWS: tuple[Op, ...] = (
     ),
     *rows(
         creation.like,
-        "Dirichlet numbers of given concentrations, along the last axis; differentiable by them.",
+        "Dirichlet numbers of given concentrations, along the last axis.",
         "_sample_dirichlet(Tensor self, Generator? generator=None) -> Tensor",
         random=True,
     ),
