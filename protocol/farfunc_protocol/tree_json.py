@@ -35,7 +35,7 @@ from .treespec import LEAF, MAX_DEPTH, NodeType, Opaque, TreeSpec, is_scalar, st
 __all__ = ["from_json", "to_json"]
 
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-_REMEDY = "write it as `farfunc_protocol.pytree.to_json` does"
+_REMEDY = 'a tree is "*" (an array), ["tuple", tree, ...], ["list", tree, ...] or {"dict": [[key, tree], ...]}'
 
 
 def to_json(spec: TreeSpec) -> Any:
@@ -73,7 +73,7 @@ def from_json(document: Any, *, where: str = "tree") -> TreeSpec:
     ...
     farfunc_protocol.errors.ProtocolError: an entry of a dict is a pair [key, tree], not ['w']
       where: out_tree[2].dict[0]
-      remedy: write it as `farfunc_protocol.pytree.to_json` does
+      remedy: a tree is "*" (an array), ["tuple", tree, ...], ["list", tree, ...] or {"dict": [[key, tree], ...]}
     """
     return _read(document, where, 0)
 

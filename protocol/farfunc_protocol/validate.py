@@ -24,12 +24,14 @@ unknown here, and the server infers them with fake tensors before it runs anythi
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 
 from .errors import FarfuncError, InvalidGraph, UnsupportedOperator
 from .graph import Equation, Function, Graph, Operand, TensorType, Var
 from .limits import DEFAULT_LIMITS, Limits
-from .ops import OPS, UnknownDimension
+from .ops import OPS, SYNONYMS, UnknownDimension
 from .ops.op import Op
 from .printer import format_neighbours
 from .transforms import TRANSFORM_NAMES, FlatTransform, check_flat, flat_result_types
@@ -307,10 +309,15 @@ def _elements(type: TensorType) -> int:
 
 
 def _nearest(name: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, OPS, n=3, cutoff=0.6)
+    """What an unknown name may have meant: ``aten::sin.default`` is ``sin``, ``mul`` one of its overloads."""
     listing = "the operators are listed at /v1/ops"
+    plain = re.sub(r"^(torch\.ops\.)?aten(\.|::)", "", name).removesuffix(".default")
+    plain = SYNONYMS.get(plain, plain)
+    if plain in OPS:
+        return f"write {plain}; {listing}"
+    base = plain.partition(".")[0]
+    near = [known for known in OPS if known.partition(".")[0] == base][:4]
+    near = near or difflib.get_close_matches(plain, OPS, n=3, cutoff=0.7)
     return f"did you mean {' or '.join(near)}? {listing}" if near else listing
 
 

@@ -150,9 +150,21 @@ def test_an_error_shows_the_equations_around_the_fault():
     assert "  [4] %5 = sin(%4)" in caught.value.detail
 
 
-def test_an_unknown_op_has_its_nearest_names_beside_it():
-    with pytest.raises(UnsupportedOperator, match="did you mean"):
-        validate_graph(REFUSED["G1 unknown op"][1])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sinn", "did you mean sin"),
+        ("mul", "did you mean mul.Tensor or mul.Scalar"),
+        ("aten::sin", "write sin;"),
+        ("aten.add.Tensor", "write add.Tensor;"),
+        ("torch.ops.aten.sin.default", "write sin;"),
+        ("zzzzzzzz", "listed at /v1/ops"),
+    ],
+)
+def test_an_unknown_op_has_its_nearest_names_beside_it(name, words):
+    with pytest.raises(UnsupportedOperator) as caught:
+        validate_graph(graph(Equation(name, (0,), {}, (1,))))
+    assert words in caught.value.remedy
 
 
 def test_results_larger_than_the_limit_are_refused_before_anything_is_allocated():

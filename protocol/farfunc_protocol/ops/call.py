@@ -101,7 +101,7 @@ class Call:
             self.refuse(f"{len(inputs)} inputs were given; its tensor arguments are ({names})")
         for argument, operand in zip(declared, inputs, strict=True):
             self.arguments[argument.name] = self._operand(argument, operand)
-        attribute_path = f"{where}.attributes" if where else "attributes"
+        attribute_path = f"{where}.at" if where else "at"
         for name, value in schema.complete(attributes, where=attribute_path).items():
             self.arguments[name] = _attribute(value)
 
@@ -126,7 +126,7 @@ class Call:
         where = self.where
         if argument is not None:
             names = [declared.name for declared in self.schema.tensor_arguments]
-            place = f"inputs[{names.index(argument)}]" if argument in names else f"attributes.{argument}"
+            place = f"in[{names.index(argument)}]" if argument in names else f"at.{argument}"
             where = f"{where}.{place}" if where else place
         raise InvalidGraph(f"{self.schema.wire_name}: {detail}", where=where, remedy=remedy)
 
