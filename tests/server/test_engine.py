@@ -191,3 +191,21 @@ def test_programs_are_kept_and_forgotten():
     for _ in range(300):
         engine.evaluate(wrapped(SIN.graph), (), [X])
     assert len(engine._programs) <= 256
+
+
+@pytest.mark.parametrize("in_dims", [(None, None, 0), (0, None, 0), (None, 0, 0), (0, 0, None), (None, 0, None)])
+def test_index_fill_under_vmap_fills_each_slice_with_its_own_value(engine, in_dims):
+    graph = Graph(
+        (f64(3), TensorType("int64", (1,)), f64()),
+        (),
+        (Equation("index_fill.int_Tensor", (0, 1, 2), {"dim": 0}, (3,)),),
+        (3,),
+    )
+    x, index, value = np.arange(6.0).reshape(2, 3), np.array([[0], [2]]), np.array([5.0, 7.0])
+    given = [whole if dim == 0 else whole[0] for whole, dim in zip((x, index, value), in_dims, strict=True)]
+    flat = FlatTransform("vmap", {"in_dims": in_dims, "out_dims": (0,)})
+    (result,) = engine.evaluate(wrapped(graph), [flat], [array(item, item.dtype) for item in given])
+    expected = np.stack([x[0 if in_dims[0] is None else row] for row in range(2)])
+    for row in range(2):
+        expected[row, index[0 if in_dims[1] is None else row, 0]] = value[0 if in_dims[2] is None else row]
+    np.testing.assert_array_equal(result.to_numpy(), expected)

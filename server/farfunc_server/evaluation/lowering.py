@@ -23,6 +23,7 @@ from farfunc_protocol.ops import OPS
 from farfunc_protocol.schema import REQUIRED, Argument, Schema
 from farfunc_protocol.transforms import FlatTransform
 
+from .corrections import CORRECTIONS
 from .tensors import TORCH_DTYPES, type_of
 from .transforms import FlatCallable, transformed
 
@@ -242,7 +243,7 @@ def _higher_order(equation: Equation, body: Graph, device: torch.device) -> Run:
 
 def _operator(equation: Equation, device: torch.device) -> tuple[Run, bool]:
     schema = OPS[equation.op].schema
-    operator = torch_operator(schema)
+    operator = CORRECTIONS.get(equation.op) or torch_operator(schema)
     positional, keywords, slots, named = _arguments(schema, equation, device)
     is_list = len(schema.returns) != 1 or schema.returns[0].is_list
     if named or any(_is_symbolic(value) for value in (*positional, *keywords.values())):
