@@ -13,7 +13,7 @@ from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.strict_json import parse_json
 from farfunc_protocol.validate import validate_function
 
-from .description import Description, describe
+from .description import Description, describe, signature
 from .store import Entry, Store, check_name
 
 __all__ = ["Known", "Registry"]
@@ -76,6 +76,7 @@ class Registry:
     def set_output_types(self, id: str, types: Sequence[TensorType]) -> Known:
         """Learn the types of the result leaves from a worker."""
         known = self.get(id)
+        self.store.set_signature(id, signature(known.function, types))
         return self._keep(id, replace(known, description=replace(known.description, outputs=tuple(types))))
 
     def _add(self, read: Callable[[], Any], name: str | None) -> Entry:
@@ -83,9 +84,10 @@ class Registry:
             check_name(name)
         function = read()
         validate_function(function, where="body")
+        description = describe(function)
         file = function_to_bytes(function)
-        entry = self.store.add(file, name)
-        self._keep(entry.id, Known(function, describe(function), len(file)))
+        entry = self.store.add(file, signature(function, description.outputs), name)
+        self._keep(entry.id, Known(function, description, len(file)))
         return entry
 
     def _keep(self, id: str, known: Known) -> Known:

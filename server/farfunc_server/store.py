@@ -30,9 +30,12 @@ _log = logging.getLogger("farfunc.store")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
+_SCHEMA_VERSION = 1
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS functions (
     id TEXT PRIMARY KEY,          -- sha256:<hex>
+    signature TEXT NOT NULL,      -- for people, so that a list need not read the files
     bytes INTEGER NOT NULL,
     created REAL NOT NULL         -- seconds since 1970
 ) STRICT;
@@ -61,6 +64,8 @@ class Entry:
         Its identity, ``sha256:<hex>``.
     name, version:
         Those it was asked by; None for an identity.
+    signature:
+        Types and trees, as text.
     bytes:
         The size of its file.
     created:
@@ -70,6 +75,7 @@ class Entry:
     id: str
     name: str | None
     version: int | None
+    signature: str
     bytes: int
     created: float
 
@@ -112,7 +118,14 @@ class Store:
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute("PRAGMA synchronous = FULL")
         self._writer.execute("PRAGMA foreign_keys = ON")
+        (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+        if version > _SCHEMA_VERSION:
+            self.close()
+            raise ServerError(
+                f"the data folder {folder} was written by a later farfunc", remedy="install that one, or a newer"
+            )
         self._writer.executescript(_SCHEMA)
+        self._writer.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         self._heal()
 
     def close(self) -> None:
@@ -122,7 +135,7 @@ class Store:
             self._writer.close()
             self._lock_file.close()
 
-    def add(self, file: bytes, name: str | None = None) -> Entry:
+    def add(self, file: bytes, signature: str, name: str | None = None) -> Entry:
         """Keep a function file, and give it a name's next version.
 
         The name's latest version stays what it is if it is this very function.
@@ -140,7 +153,8 @@ class Store:
                 _write(self._path(id), file)
             with self._transaction() as database:
                 database.execute(
-                    "INSERT INTO functions VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (id, len(file), time.time())
+                    "INSERT INTO functions VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (id, signature, len(file), time.time()),
                 )
                 latest = None if name is None else _find(database, name)
                 if name is not None and (latest is None or latest.id != id):
@@ -153,6 +167,11 @@ class Store:
                         (id, time.time(), name),
                     )
         return self.find(name or id)
+
+    def set_signature(self, id: str, signature: str) -> None:
+        """Say it better than :meth:`add` could."""
+        with self._write_lock, self._transaction() as database:
+            database.execute("UPDATE functions SET signature = ? WHERE id = ?", (signature, id))
 
     def find(self, reference: str) -> Entry:
         """Look up ``sha256:<hex>``, ``name`` (its latest version) or ``name@version``.
@@ -185,7 +204,7 @@ class Store:
             raise InvalidRequest(f"{after[:200]!r} is not name@version", where="query.after")
         with self._read_lock:
             rows = self._reader.execute(
-                "SELECT id, name, version, bytes, names.created FROM names JOIN functions USING (id)"
+                "SELECT id, name, version, signature, bytes, names.created FROM names JOIN functions USING (id)"
                 " WHERE (name, version) > (?, ?) ORDER BY name, version LIMIT ?",
                 (name, min(int(version or 0), 2**62), limit),
             )
@@ -265,12 +284,12 @@ class Store:
 
 def _find(database: sqlite3.Connection, reference: str) -> Entry | None:
     if reference.startswith("sha256:"):
-        row = database.execute("SELECT bytes, created FROM functions WHERE id = ?", (reference,)).fetchone()
+        row = database.execute("SELECT signature, bytes, created FROM functions WHERE id = ?", (reference,)).fetchone()
         return None if row is None else Entry(reference, None, None, *row)
     name, _, version = reference.partition("@")
     condition, values = ("AND version = ?", [name, int(version)]) if version else ("", [name])
     row = database.execute(
-        "SELECT id, name, version, bytes, names.created FROM names JOIN functions USING (id)"
+        "SELECT id, name, version, signature, bytes, names.created FROM names JOIN functions USING (id)"
         f" WHERE name = ? {condition} ORDER BY version DESC LIMIT 1",
         values,
     ).fetchone()

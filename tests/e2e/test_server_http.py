@@ -184,7 +184,7 @@ def test_large_arrays_go_through(client):
 
 def test_unknown_paths_methods_and_functions(client):
     problem(client.get("/v1/nothing"), 404, "not_found")
-    problem(client.post("/v1/functions/http_sin/jacobian", json={"args": []}), 422, "invalid_request")
+    problem(client.post("/v1/functions/http_sin/jacobian", json={"args": []}), 404, "not_found")
     response = client.get("/v1/evaluate")
     problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"

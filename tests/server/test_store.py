@@ -23,20 +23,20 @@ def store(tmp_path):
 
 
 def test_content_is_stored_once(store, tmp_path):
-    entry = store.add(b"a")
+    entry = store.add(b"a", "() -> ()")
     assert entry.id == identity(b"a")
     assert (entry.name, entry.version, entry.bytes) == (None, None, 1)
-    assert store.add(b"a") == entry
+    assert store.add(b"a", "() -> ()") == entry
     assert store.read(entry.id) == b"a"
     assert os.listdir(tmp_path / "functions") == [entry.id.removeprefix("sha256:")]
 
 
 def test_names_have_versions(store):
-    first = store.add(b"a", "arm")
+    first = store.add(b"a", "() -> ()", "arm")
     assert (first.name, first.version) == ("arm", 1)
-    assert store.add(b"a", "arm") == first
-    assert store.add(b"b", "arm").version == 2
-    assert store.add(b"a", "arm").version == 3  # going back is a new version
+    assert store.add(b"a", "() -> ()", "arm") == first
+    assert store.add(b"b", "() -> ()", "arm").version == 2
+    assert store.add(b"a", "() -> ()", "arm").version == 3  # going back is a new version
     assert store.find("arm").version == 3
     assert store.find("arm@2").id == identity(b"b")
     assert store.versions("arm") == [1, 2, 3]
@@ -45,8 +45,8 @@ def test_names_have_versions(store):
 
 def test_pages(store):
     for name in ("b", "a", "c"):
-        store.add(name.encode(), name)
-        store.add(name.encode() * 2, name)
+        store.add(name.encode(), "", name)
+        store.add(name.encode() * 2, "", name)
     everything = [(entry.name, entry.version) for entry in store.page(100)]
     assert everything == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1), ("c", 2)]
     assert [(e.name, e.version) for e in store.page(2, "a@2")] == [("b", 1), ("b", 2)]
@@ -57,9 +57,9 @@ def test_pages(store):
 
 
 def test_deleting(store, tmp_path):
-    id = store.add(b"a", "arm").id
-    store.add(b"b", "arm")
-    store.add(b"a", "leg")
+    id = store.add(b"a", "() -> ()", "arm").id
+    store.add(b"b", "() -> ()", "arm")
+    store.add(b"a", "() -> ()", "leg")
     with pytest.raises(InvalidRequest, match="arm@1, leg@1"):
         store.delete(id)
     store.delete("arm@1")
@@ -69,8 +69,8 @@ def test_deleting(store, tmp_path):
         store.find(id)
     store.delete("arm")
     assert os.listdir(tmp_path / "functions") == []
-    assert store.add(b"c", "arm").version == 3  # a version means one thing for ever
-    nameless = store.add(b"d").id
+    assert store.add(b"c", "() -> ()", "arm").version == 3  # a version means one thing for ever
+    nameless = store.add(b"d", "() -> ()").id
     store.delete(nameless)
     for reference in (nameless, "arm@1", "foot"):
         with pytest.raises(FunctionNotFound):
@@ -81,6 +81,23 @@ def test_deleting(store, tmp_path):
 def test_names_that_are_none(name):
     with pytest.raises(InvalidRequest):
         check_name(name)
+
+
+def test_signatures_are_kept_and_corrected(store):
+    id = store.add(b"a", "(float64[3]) -> ?", "arm").id
+    assert store.find("arm").signature == "(float64[3]) -> ?"
+    store.set_signature(id, "(float64[3]) -> float64[3]")
+    assert store.page(1)[0].signature == store.find(id).signature == "(float64[3]) -> float64[3]"
+
+
+def test_a_folder_of_a_later_version_is_left_alone(tmp_path):
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / "farfunc.sqlite3") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    for _ in range(2):
+        with pytest.raises(ServerError, match="later farfunc"):
+            Store(tmp_path)
 
 
 def test_one_server_at_a_time(store, tmp_path):
@@ -97,7 +114,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_what_a_death_leaves_is_healed(tmp_path):
     store = Store(tmp_path)
-    kept, gone = store.add(b"a", "kept").id, store.add(b"b", "gone").id
+    kept, gone = store.add(b"a", "() -> ()", "kept").id, store.add(b"b", "() -> ()", "gone").id
     store.close()
     files = tmp_path / "functions"
     (files / ("0" * 64)).write_bytes(b"a file without a row")
@@ -110,11 +127,11 @@ def test_what_a_death_leaves_is_healed(tmp_path):
 
 
 def test_a_damaged_file_is_noticed_and_can_be_replaced(store, tmp_path):
-    id = store.add(b"a").id
+    id = store.add(b"a", "() -> ()").id
     (tmp_path / "functions" / id.removeprefix("sha256:")).write_bytes(b"z")
     with pytest.raises(ServerError, match="damaged"):
         store.read(id)
-    store.add(b"a")
+    store.add(b"a", "() -> ()")
     assert store.read(id) == b"a"
 
 
@@ -125,7 +142,7 @@ from farfunc_server.store import Store
 store = Store(Path(sys.argv[1]))
 for number in range(10**9):
     content = f"{sys.argv[2]} {number}".encode() * 50
-    entry = store.add(content, f"f{number % 3}")
+    entry = store.add(content, "", f"f{number % 3}")
     print(entry.id, entry.name, entry.version, flush=True)
     if number % 5 == 4:
         store.delete(f"{entry.name}@{entry.version}")

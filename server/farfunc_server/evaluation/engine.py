@@ -36,7 +36,7 @@ from .inference import Budget, Inference, infer
 from .lowering import LoweredGraph, fits, lower
 from .randomness import continued, seeded
 from .tensors import from_tensor, to_tensor, type_of
-from .transforms import FlatCallable, transformed
+from .transforms import FlatCallable, is_stack_empty, transformed
 
 __all__ = ["Engine", "default_memory_bytes"]
 
@@ -166,6 +166,19 @@ class Engine:
                 return self._infer(self._program(function, chain), tuple(types), function.graph.captures)
         except Exception as error:
             raise as_farfunc_error(error) from error
+
+    def is_well(self) -> bool:
+        """Whether this process may go on evaluating after an error.
+
+        A level of torch.func that was left behind would make the next derivative wrong. An index
+        out of range on a GPU ends the process's use of that GPU: every later call fails.
+        """
+        if self.device.type == "cuda":
+            try:
+                torch.cuda.synchronize(self.device)
+            except RuntimeError:
+                return False
+        return is_stack_empty()
 
     def _evaluate(
         self,

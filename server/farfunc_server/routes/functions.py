@@ -18,7 +18,6 @@ from farfunc_protocol.graph import TensorType
 from farfunc_protocol.printer import format_function
 
 from ..description import signature
-from ..registry import Known
 from ..store import Entry
 from . import openapi
 from .context import Context, context_of
@@ -69,7 +68,7 @@ async def list_functions(
         entries = context.registry.store.page(limit + 1, after)
         last = entries[limit - 1] if len(entries) > limit else None
         query = None if last is None else urlencode({"after": f"{last.name}@{last.version}", "limit": limit}, safe="@")
-        return [_summary(entry, context.registry.get(entry.id)) for entry in entries[:limit]], query
+        return [asdict(entry) for entry in entries[:limit]], query
 
     functions, query = await asyncio.to_thread(page)
     return _json({"functions": functions, "next": None if query is None else f"/v1/functions?{query}"})
@@ -121,7 +120,8 @@ async def _description(request: Request, context: Context, entry: Entry, ask_wor
             known = await known_with_types(context, entry.id, request.state.request_id, _INFERENCE_SECONDS)
     function = known.function
     return {
-        **_summary(entry, known),
+        **asdict(entry),
+        "signature": signature(function, known.description.outputs),
         "names": registry.store.names(entry.id),
         "versions": [] if entry.name is None else registry.store.versions(entry.name),
         "inputs": [str(type) for type in function.graph.inputs],
@@ -134,10 +134,6 @@ async def _description(request: Request, context: Context, entry: Entry, ask_wor
         "operators": known.description.operators,
         "operations": known.description.operations,
     }
-
-
-def _summary(entry: Entry, known: Known) -> dict[str, Any]:
-    return {**asdict(entry), "signature": signature(known.function, known.description.outputs)}
 
 
 def _texts(types: Sequence[TensorType | None]) -> list[str | None]:

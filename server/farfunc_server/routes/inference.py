@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from farfunc_protocol.graph import Function
 from farfunc_protocol.graph_json import tensor_type_from_text
 
@@ -29,7 +31,8 @@ async def known_with_types(context: Context, id: str, request_id: str, seconds: 
     message, _ = await context.dispatcher.run(job)
     if not isinstance(message, Inferred) or message.outputs is None:
         return known
-    return registry.set_output_types(id, [tensor_type_from_text(text) for text in message.outputs])
+    types = [tensor_type_from_text(text) for text in message.outputs]
+    return await asyncio.to_thread(registry.set_output_types, id, types)
 
 
 def _is_symbolic(function: Function) -> bool:

@@ -22,7 +22,6 @@ from farfunc_protocol.validate import validate_function
 
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
-from ..evaluation.transforms import is_stack_empty
 from .frames import Buffer
 from .messages import (
     Configure,
@@ -54,7 +53,7 @@ class Handler:
     Attributes
     ----------
     is_sound:
-        Whether the process can go on: torch.func's stack of levels is empty between requests.
+        Whether the process can go on; otherwise it has answered for the last time.
     """
 
     def __init__(self) -> None:
@@ -69,15 +68,13 @@ class Handler:
         try:
             return self._answer(message, payload)
         except FarfuncError as error:
+            self.is_sound = self._engine.is_well()
             return Problem(error.to_problem()), ()
         except Exception:  # noqa: BLE001 - a bug of ours must not end the process
+            self.is_sound = self._engine.is_well()
             _log.exception("the worker failed at %s", type(message).__name__)
             detail = "the worker met an error of its own"
             return Problem(ServerError(detail, remedy="report it with the request id").to_problem()), ()
-        finally:
-            # An exception at the wrong moment could leave a level of torch.func behind, and the
-            # next derivative would be wrong. Then this process has answered for the last time.
-            self.is_sound = is_stack_empty()
 
     def _answer(self, message: Message, payload: memoryview) -> Answer:
         match message:
