@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,7 +47,7 @@ def _python_value(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> A
 _DISTRIBUTIONS = os.path.dirname(torch.distributions.__file__)
 
 
-def _assumed(code: CodeType) -> bool | None:
+def _assumed(code: Any) -> bool | None:
     """What torch's own functions are told where they ask whether elements are valid: that these are.
 
     The elements are known on the server, whose result holds NaN where they are not.
@@ -62,7 +61,7 @@ def _assumed(code: CodeType) -> bool | None:
     return False if code is torch.nn.functional.gaussian_nll_loss.__code__ else None
 
 
-def _calling_code() -> CodeType:
+def _calling_code() -> Any:
     """The function that asks for a value: the innermost that is no part of the tracer."""
     frame = sys._getframe(1)
     while os.path.dirname(frame.f_code.co_filename) == _HERE:
@@ -102,7 +101,7 @@ def _sharing(trace: TorchTrace, func: Any, source: torch.Tensor, result: torch.T
     if result is stand_in:
         return result
     value = trace.lower(source)
-    if not trace.grad_enabled and value.varies:
+    if value.varies and not (trace.grad_enabled and torch._C._is_fwd_grad_enabled()):
         # Under no_grad() the copy has no derivative: it takes an equation that says so.
         value = trace.lower(record(trace, plan_for(aten.clone.default), (source,), {}))
     if torch._C._is_alias_of(result, stand_in):
@@ -301,6 +300,14 @@ def _batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any
     return result
 
 
+def _dual(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
+    refuse_operator(
+        f"{func} belongs to torch.autograd.forward_ad, which keeps tangents in this process. (torch.func.vmap says: "
+        "Batching rule not implemented for aten::_make_dual)",
+        "differentiate inside the function by farfunc.jvp or farfunc.jacfwd",
+    )
+
+
 SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     torch.ops.prim.device.default: _device,
     aten.item.default: _python_value,
@@ -352,4 +359,7 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten.index_put.default: index_put,
     aten.masked_select.default: masked_select,
     aten.repeat_interleave.self_Tensor: repeat_interleave,
+    aten._fw_primal.default: _dual,
+    aten._make_dual.default: _dual,
+    aten._unpack_dual.default: _dual,
 }
