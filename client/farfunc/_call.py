@@ -163,6 +163,8 @@ class Call:
         """Ask the evaluator."""
         plan: Plan = self.entry.payload
         evaluator = self.evaluator or default_evaluator()
+        if plan.writes:
+            self.front_end.check_overwrite(self.arrays, plan.written)
         arrays = [self.front_end.to_array(leaf) for leaf in self.arrays]
         given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
         if plan.is_random:
@@ -182,8 +184,22 @@ class Call:
         if self.front_end.name == "torch":
             from ._torch.autograd import results
 
-            return plan.result.fill(results(self, arrays, like))
-        return plan.result.fill([self.front_end.from_array(array, like) for array in arrays])
+            leaves = results(self, arrays, like)
+        else:
+            leaves = [self.front_end.from_array(array, like) for array in arrays]
+        return plan.result.fill(self._write_back(leaves) if plan.writes else leaves)
+
+    def _write_back(self, leaves: list[Any]) -> list[Any]:
+        """Give the caller's arrays what was written to them; return the leaves of the result."""
+        plan: Plan = self.entry.payload
+        given, count = self.arrays, len(leaves) - len(plan.writes)
+        for position, leaf in zip(plan.written, leaves[count:], strict=True):
+            self.front_end.overwrite(given[position], leaf)
+        found = leaves[:count]
+        for returned in plan.returned:
+            view = self.front_end.view_of(given[returned.alias.position], returned)
+            found[returned.output] = found[returned.output] if view is None else view
+        return found
 
     def captured_by_number(self) -> dict[int, Any]:
         """The arrays that the function closes over and its graph uses, by the number of their capture."""

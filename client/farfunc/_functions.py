@@ -17,6 +17,7 @@ from ._fingerprint import Fingerprint, register_class
 from ._session import FunctionInfo
 from ._tracing import Trace, Traced, current_trace, is_type
 from ._transforms import Argnums, Transforms
+from ._writes import refuse_writes
 
 __all__ = ["FunctionHandle", "trace_for_registration"]
 
@@ -30,8 +31,14 @@ def trace_for_registration(
     -------
     Function, tuple[TensorType, ...]
         The function, and the types of its result leaves.
+
+    Raises
+    ------
+    MutationError
+        If it writes to its arguments.
     """
     call = Call.prepare((), function, tuple(example_args), dict(example_kwargs), None)
+    refuse_writes(call.entry.payload.writes, "the function to be registered")
     traced, captures = call.entry.function, call.entry.captures
     constants = tuple(captures.get(i, array) for i, array in enumerate(traced.constants))
     return replace(traced, constants=constants), call.entry.payload.output_types

@@ -11,7 +11,7 @@ from typing import Any
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import FinishedGraph, GraphBuilder, Value
-from farfunc_protocol.graph import TensorType
+from farfunc_protocol.graph import Graph, TensorType
 from farfunc_protocol.pytree import flatten
 from farfunc_protocol.transforms import FlatTransform, Jvp, Vjp, flat_inner_types, flat_result_types
 
@@ -21,7 +21,8 @@ from ._fingerprint import Same
 from ._nested import add_equation, trace_body
 from ._plan import Plan
 from ._tracing import current_trace, front_end_of_call, guard, spec_of
-from ._transformed import apply, local_torch, make_transformed, peel
+from ._transformed import apply, function_name, local_torch, make_transformed, peel
+from ._writes import Write, carry, refuse_writes
 
 __all__ = ["hold"]
 
@@ -55,6 +56,7 @@ def hold(
     if trace is not None:
         outside = (spec_of(primals, trace.front_end), {})
         body = trace_body(trace, func, outside)
+        _refuse_writes(transform, func, body.writes, body.graph.graph)
         output = add_equation(trace, FlatTransform("call"), body, (primals, {}), body.out)
 
         def again(vectors: Any) -> Any:
@@ -68,12 +70,21 @@ def hold(
     where = evaluator or found
     with guard((transform,), front_end_of_call(plain, primals)):
         call = Call.prepare(chain, plain, primals, {}, where)
+    plan: Plan = call.entry.payload
+    _refuse_writes(transform, func, plan.writes, call.entry.function.graph)
     frozen = Frozen(call)
 
     def again_remotely(vectors: Any) -> Any:
         return apply(transform, frozen, (primals, vectors), {}, where, lambda result: result[1], call.drawn_from)
 
     return run(call, lambda output: finish(output, again_remotely))
+
+
+def _refuse_writes(transform: Jvp | Vjp, func: Callable[..., Any], writes: Sequence[Write], graph: Graph) -> None:
+    """A function that is applied again and again may not change what it is applied to."""
+    if isinstance(transform, Vjp):
+        carry(FlatTransform("vjp"), writes, graph)  # refuses in torch's words
+    refuse_writes(writes, f"the function {function_name(func)}, which is to be applied again and again,")
 
 
 class Frozen:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from farfunc_protocol.builder import FinishedGraph
+from farfunc_protocol.builder import FinishedGraph, Value
 from farfunc_protocol.pytree import flatten, unflatten
-from farfunc_protocol.transforms import FlatTransform, Transform, flat_result_types
+from farfunc_protocol.transforms import FlatTransform, Hessian, Jacfwd, Jacrev, Transform, flat_result_types
 
 from ._dependence import depends_on
 from ._plan import Result
-from ._tracing import Trace, guard, is_type, spec_of
+from ._tracing import Trace, aliases_of, guard, is_type, spec_of
+from ._writes import Alias, Write, carry, through_maps
 
 __all__ = ["Body", "add_equation", "emit", "trace_body"]
 
@@ -28,10 +29,14 @@ class Body:
         Its graph, with what it captures of the functions around it.
     out:
         Its result, as a spec tree.
+    writes, aliases:
+        As in :class:`~farfunc._tracing.Traced`.
     """
 
     graph: FinishedGraph
     out: Any
+    writes: tuple[Write, ...] = ()
+    aliases: tuple[tuple[int, Alias], ...] = ()
 
 
 def emit(
@@ -61,6 +66,8 @@ def emit(
     outside: tuple[tuple[Any, ...], dict[str, Any]] = spec_of((args, dict(kwargs)), trace.front_end)
     with guard((transform,), trace.front_end):
         body = trace_body(trace, func, transform.inner(*outside))
+    if body.writes and isinstance(transform, Hessian):  # whose flat form has no aux
+        return emit(trace, Jacfwd(transform.argnums), _jacrev(func, transform), args, kwargs)
     result = transform.outer(*outside, body.out)
     transform.check_dependence(*outside, body.out, partial(depends_on, body.graph.graph))
     return add_equation(trace, transform.flat(*outside, body.out), body, (args, dict(kwargs)), result)
@@ -70,11 +77,15 @@ def trace_body(trace: Trace, func: Callable[..., Any], inside: tuple[tuple[Any, 
     """Run a function on tracers of its own; ``inside`` are its arguments as spec trees."""
     types, tree = flatten(inside, is_array=is_type)
     with trace.nested() as builder:
-        args, kwargs = unflatten(tree, [trace.lift(builder.input(type)) for type in types])
+        inputs = [builder.input(type) for type in types]
+        args, kwargs = unflatten(tree, [trace.lift(value) for value in inputs])
         leaves, out_tree = flatten(func(*args, **kwargs), is_array=trace.front_end.is_array)
         outputs = [trace.lower(leaf) for leaf in leaves]
-        finished = builder.finish(outputs)
-    return Body(finished, unflatten(out_tree, [value.type for value in outputs]))
+        written = trace.written(inputs)
+        aliases = aliases_of(trace, leaves, inputs) if written else ()
+        finished = builder.finish([*outputs, *(value for _, value in written)])
+    writes = tuple(write for write, _ in written)
+    return Body(finished, unflatten(out_tree, [value.type for value in outputs]), writes, aliases)
 
 
 def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, result: Any) -> Any:
@@ -92,12 +103,37 @@ def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, 
     leaves, _ = flatten(arguments, is_array=trace.front_end.is_array)
     values = [trace.lower(leaf) for leaf in leaves]
     output_types = [leaf for leaf in flatten(body.out)[0] if is_type(leaf)]
+    (flat,) = carry(flat, body.writes, body.graph.graph)
     results = trace.builder.add(
         flat.name,
         values,
         flat.attributes,
-        types=flat_result_types(flat, [value.type for value in values], output_types),
+        types=flat_result_types(
+            flat, [value.type for value in values], [*output_types, *(write.type for write in body.writes)]
+        ),
         body=body.graph,
         grad=getattr(trace, "grad_enabled", True),
     )
-    return Result.of(result).fill([trace.lift(value) for value in results])
+    if not body.writes:
+        return Result.of(result).fill([trace.lift(value) for value in results])
+    return Result.of(result).fill(_after_writes(trace, flat, body, leaves, results))
+
+
+def _after_writes(
+    trace: Trace, flat: FlatTransform, body: Body, leaves: Sequence[Any], results: Sequence[Value]
+) -> list[Any]:
+    """Write to the arguments what the body has written; return the leaves of the result."""
+    count = len(results) - len(body.writes)
+    for write, value in zip(body.writes, results[count:], strict=True):
+        trace.write(leaves, write.position, value)
+    found = [trace.lift(value) for value in results[:count]]
+    for returned in through_maps(body.aliases, body.writes, [flat]):
+        if not returned.alias.views and all(first == second for first, second in returned.axes):
+            found[returned.output] = leaves[returned.alias.position]
+    return found
+
+
+def _jacrev(func: Callable[..., Any], transform: Hessian) -> Callable[..., Any]:
+    from ._transformed import make_transformed  # which is made of this module
+
+    return make_transformed(Jacrev(transform.argnums), func, None)

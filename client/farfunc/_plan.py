@@ -14,6 +14,7 @@ from farfunc_protocol.transforms import FlatTransform, Transform
 from ._dependence import depends_on
 from ._fingerprint import Fingerprint
 from ._tracing import FrontEnd, is_type, trace
+from ._writes import Returned, Write, carry, through_maps
 
 __all__ = ["Plan", "Result", "make_plan"]
 
@@ -73,6 +74,10 @@ class Plan:
         capture, and the array.
     output_types:
         What the function itself returns, before any transform.
+    writes:
+        To which of the call's array leaves it writes: their values are the last results.
+    returned:
+        Which result leaves are such arrays, or views of them.
     """
 
     transforms: tuple[FlatTransform, ...]
@@ -81,6 +86,13 @@ class Plan:
     captured: tuple[tuple[int, int], ...]
     captured_elsewhere: tuple[tuple[int, Any], ...]
     output_types: tuple[TensorType, ...]
+    writes: tuple[Write, ...] = ()
+    returned: tuple[Returned, ...] = ()
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The positions of the array leaves that it writes to."""
+        return tuple(write.position for write in self.writes)
 
 
 def make_plan(
@@ -123,7 +135,7 @@ def make_plan(
         result = transform.outer(*level, out)
         if not flats:
             transform.check_dependence(*level, out, partial(depends_on, traced.function.graph))
-        flats.append(transform.flat(*level, out))
+        flats += reversed(carry(transform.flat(*level, out), traced.writes, traced.function.graph))
         out = result
     from farfunc_protocol.ops import OPS  # at the first use, as in the builder
 
@@ -138,5 +150,7 @@ def make_plan(
         captured=tuple((number, places[id(array)]) for number, array in traced.captured if id(array) in places),
         captured_elsewhere=tuple(item for item in traced.captured if id(item[1]) not in places),
         output_types=tuple(leaf for leaf in flatten(traced.out)[0] if is_type(leaf)),
+        writes=traced.writes,
+        returned=through_maps(traced.aliases, traced.writes, flats[::-1]),
     )
     return traced.function, plan

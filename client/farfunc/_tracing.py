@@ -21,12 +21,14 @@ from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.pytree import flatten, tree_map, unflatten
 
 from ._signals import NeedsStatic
+from ._writes import Alias, Returned, Write
 
 __all__ = [
     "FrontEnd",
     "StaticLeaves",
     "Trace",
     "Traced",
+    "aliases_of",
     "current_trace",
     "front_end_for",
     "front_end_of_call",
@@ -64,6 +66,18 @@ class FrontEnd(Protocol):
         """Back again, in kind and device of ``like``, one of the call's arguments (None: the front end's own kind)."""
         ...
 
+    def check_overwrite(self, leaves: Sequence[Any], written: Sequence[int]) -> None:
+        """Refuse, before a call is evaluated, to overwrite those of its array leaves that it will have written to."""
+        ...
+
+    def overwrite(self, leaf: Any, array: Any) -> None:
+        """Write a result, made by ``from_array``, to the call's own array."""
+        ...
+
+    def view_of(self, leaf: Any, returned: Returned) -> Any:
+        """The call's own array, or a view of it, as a result; None for a copy."""
+        ...
+
     def start(self) -> AbstractContextManager[Any]:
         """Begin a :class:`Trace` in this thread."""
         ...
@@ -93,6 +107,18 @@ class Trace(Protocol):
 
     def lower(self, leaf: Any) -> Value:
         """Back again; a concrete array becomes a constant."""
+        ...
+
+    def written(self, inputs: Sequence[Value]) -> list[tuple[Write, Value]]:
+        """Which of a body's arguments, of which these are the values, were written to, and what they hold now."""
+        ...
+
+    def alias_in(self, leaf: Any, inputs: Sequence[Value]) -> Alias | None:
+        """Of which of these arguments a leaf is a view, or which it is; None where it has memory of its own."""
+        ...
+
+    def write(self, leaves: Sequence[Any], position: int, value: Value) -> None:
+        """Let one of the leaves that were given to a transformed function hold what that has written to it."""
         ...
 
     # A front end that has the notion also tells whether it is inside torch.no_grad() (``grad_enabled: bool``), and of
@@ -129,11 +155,18 @@ class Traced:
     captured:
         The arrays of which constants of the graph are copies, each with the number of its constant, where the
         front end can tell.
+    writes:
+        To which arguments it writes. Their final values are the last outputs of the graph, and the function's
+        ``out_tree`` is then that of ``(result, [value, ...])``.
+    aliases:
+        Which array leaves of the result are arguments or views of them, by number.
     """
 
     function: Function
     out: Any
     captured: tuple[tuple[int, Any], ...] = ()
+    writes: tuple[Write, ...] = ()
+    aliases: tuple[tuple[int, Alias], ...] = ()
 
 
 def is_type(leaf: Any) -> bool:
@@ -209,19 +242,31 @@ def trace(
             raise StaticLeaves(frozenset(positions[id(value)] for value in needs.values), needs.error) from None
         outputs, out_tree = flatten(result, is_array=front_end.is_array)
         values = [run.lower(leaf) for leaf in outputs]
-        finished = run.builder.finish(values)
+        written = run.written(inputs)
+        aliases = aliases_of(run, outputs, inputs) if written else ()
+        finished = run.builder.finish([*values, *(value for _, value in written)])
     constants = tuple(captured for captured in finished.captured if isinstance(captured, Array))
     if len(constants) != len(finished.captured):
         raise TraceError(
             "the function uses a traced value of another trace",
             remedy="pass the value as an argument instead of keeping it in a variable that outlives its function",
         )
+    out = unflatten(out_tree, [value.type for value in values])
+    writes = tuple(write for write, _ in written)
+    if writes:
+        out_tree = flatten((out, [write.type for write in writes]), is_array=is_type)[1]
     function = Function(finished.graph, constants, in_tree, out_tree, finished.sources)
     numbers = {id(constant): number for number, constant in enumerate(constants)}
     captured = tuple(
         (numbers[id(item.array)], item.tensor) for item in getattr(run, "captured", ()) if id(item.array) in numbers
     )
-    return Traced(function, unflatten(out_tree, [value.type for value in values]), captured)
+    return Traced(function, out, captured, writes, aliases)
+
+
+def aliases_of(run: Trace, leaves: Sequence[Any], inputs: Sequence[Value]) -> tuple[tuple[int, Alias], ...]:
+    """Which result leaves are arguments or views of them, by number."""
+    found = [(number, run.alias_in(leaf, inputs)) for number, leaf in enumerate(leaves)]
+    return tuple((number, alias) for number, alias in found if alias is not None)
 
 
 def _lift(run: Any, value: Value, like: Any) -> Any:

@@ -161,27 +161,6 @@ def copy_to_plain(x):
     return PLAIN
 
 
-def write_to_the_argument(x):
-    x[0] = 1.0
-    return x
-
-
-def add_to_the_argument(x):
-    x += 1.0
-    return x
-
-
-def write_to_a_view_of_the_argument(x):
-    row = x.reshape(3, 1)
-    row[1] = 1.0
-    return x
-
-
-def sort_the_argument(x):
-    x.sort()
-    return x
-
-
 def no_such_ufunc(x):
     return np.spacing(x)
 
@@ -244,10 +223,6 @@ REFUSED = [
     (out_plain, MutationError, "np.zeros"),
     (sum_out_plain, MutationError, "np.zeros"),
     (copy_to_plain, MutationError, "np.zeros"),
-    (write_to_the_argument, MutationError, "x.copy()"),
-    (add_to_the_argument, MutationError, "x.copy()"),
-    (write_to_a_view_of_the_argument, MutationError, "x.copy()"),
-    (sort_the_argument, MutationError, "x.copy()"),
     (no_such_ufunc, UnsupportedOperator, ""),
     (no_such_function, UnsupportedOperator, ""),
     (no_such_method, UnsupportedOperator, "sin"),
@@ -533,16 +508,6 @@ def test_writes_cross_no_transform():
 
     ops = [equation.op for equation in trace_of(reads, X).function.graph.walk()]
     assert "jacrev" in ops
-
-    def writes_to_the_inner_argument(x):
-        def inner(t):
-            t[0] = 1.0
-            return t
-
-        return farfunc.jacfwd(inner)(x)
-
-    with pytest.raises(MutationError, match="argument"):
-        trace_of(writes_to_the_inner_argument, X)
 
 
 def test_traces_in_several_threads():

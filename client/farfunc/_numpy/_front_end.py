@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,15 +11,18 @@ import numpy as np
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value, ValueOperand
-from farfunc_protocol.errors import InvalidArray, TraceError, UnsupportedOperator
+from farfunc_protocol.errors import InvalidArray, MutationError, TraceError, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
 
+from .._memory import check_writable_array, refuse_shared, share_memory
+from .._writes import Alias, Returned, Write
 from . import _function_calls, _functions, _indexing, _methods, _ufunc_calls
 from ._current import pop_trace, push_trace
 from ._dtypes import graph_dtype
 from ._operands import holds_tracer, lower
 from ._patches import patched
 from ._source import user_line
+from ._storage import Place
 from ._tracer import Tracer, is_traced
 
 __all__ = ["NumpyFrontEnd", "NumpyTrace"]
@@ -61,6 +64,22 @@ class NumpyFrontEnd:
             return result[()]
         return result if result.flags.writeable else result.copy()
 
+    def check_overwrite(self, leaves: Sequence[Any], written: Sequence[int]) -> None:
+        """Refuse to write to arguments that NumPy does not write to, or that share memory."""
+        for position in written:
+            check_writable_array(leaves[position])
+            for other, leaf in enumerate(leaves):
+                if other != position and share_memory(leaves[position], np.asarray(leaf)):
+                    refuse_shared(position, other)
+
+    def overwrite(self, leaf: Any, array: Any) -> None:
+        """Write a result to the call's own array."""
+        leaf[...] = array
+
+    def view_of(self, leaf: Any, returned: Returned) -> Any:
+        """The call's own array; None where it would be a view."""
+        return leaf if all(first == second for first, second in returned.axes) else None
+
     @contextmanager
     def start(self) -> Iterator[NumpyTrace]:
         """Begin a trace in this thread."""
@@ -95,6 +114,7 @@ class NumpyTrace:
         self.front_end = front_end
         self.builder = GraphBuilder()
         self.python_numbers: dict[int, Value] = {}
+        self._arguments: dict[int, tuple[Value, Place]] = {}
         self._equations: dict[tuple[Any, ...], tuple[Value, ...]] = {}
         self._types: dict[tuple[Any, ...], tuple[TensorType, ...]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
@@ -121,11 +141,48 @@ class NumpyTrace:
             for its value. None: not known; any 0-d float64 or complex128 may be one.
         """
         leaf = Tracer.of(value, is_argument=value.equation is None)
+        if value.equation is None:
+            self._arguments[id(value)] = value, leaf._place
         if not leaf.shape and leaf.dtype in (np.float64, np.complex128) and is_python_number is not False:
             if self.builder.outer is None:
                 self.python_numbers[id(value)] = value
             leaf._is_weak = bool(is_python_number)
         return leaf
+
+    def written(self, inputs: Sequence[Value]) -> list[tuple[Write, Value]]:
+        """Which of a body's arguments were written to, and what they hold now."""
+        storages = [self._arguments[id(value)][1].storage for value in inputs]
+        return [
+            (Write(position, inputs[position].type, storage.first_write), storage.content)
+            for position, storage in enumerate(storages)
+            if storage.first_write is not None and isinstance(storage.content, Value)
+        ]
+
+    def alias_in(self, leaf: Any, inputs: Sequence[Value]) -> Alias | None:
+        """Which of these arguments a leaf is."""
+        for position, value in enumerate(inputs):
+            if isinstance(leaf, Tracer) and leaf._place.is_same(self._arguments[id(value)][1]):
+                return Alias(position)
+        return None
+
+    def write(self, leaves: Sequence[Any], position: int, value: Value) -> None:
+        """Write to an array that was given to a transformed function."""
+        leaf = leaves[position]
+        if not isinstance(leaf, Tracer):
+            raise MutationError(
+                "a transformed function writes to its argument, for which an array from outside is given: the write "
+                "would mutate a captured array, of which the server has a copy",
+                where=user_line(),
+                remedy="give it a copy: x.copy()",
+            )
+        storages = [item._place.storage for item in leaves if isinstance(item, Tracer)]
+        if storages.count(leaf._place.storage) > 1:
+            raise MutationError(
+                "a transformed function writes to an array that is given to it twice, or together with a view of it",
+                where=user_line(),
+                remedy="give it copies: x.copy()",
+            )
+        leaf.overwrite(value)
 
     def lower(self, leaf: Any) -> Value:
         """The value of a result; a concrete array becomes a constant."""

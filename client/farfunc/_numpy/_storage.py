@@ -39,18 +39,21 @@ class Storage:
     builder:
         The function in which it was made: only there may something traced be written to it.
     is_argument:
-        Whether it is an argument of the function, which nobody may write to.
+        Whether it is an argument of the function, whose caller sees what is written to it.
+    first_write:
+        The user's line of the first write to an argument.
     strides:
         Its layout, where it is not C order.
     """
 
-    __slots__ = ("builder", "content", "generation", "is_argument", "strides")
+    __slots__ = ("builder", "content", "first_write", "generation", "is_argument", "strides")
 
     def __init__(self, content: Content, *, is_argument: bool = False, strides: Strides = None) -> None:
         self.content = content
         self.generation = 0
         self.builder = current_trace().builder
         self.is_argument = is_argument
+        self.first_write: str | None = None
         self.strides = strides
 
 
@@ -104,12 +107,6 @@ class Place:
     def write(self, content: Content) -> None:
         """Replace the content; shape and dtype are the place's own."""
         storage = self.storage
-        if storage.is_argument:
-            raise MutationError(
-                "an argument of the function is written to: the write would not reach the caller's array",
-                where=user_line(),
-                remedy="copy it first: x = x.copy()",
-            )
         if not isinstance(content, Value) and not isinstance(storage.content, Value):
             target = self.read()
             assert isinstance(target, np.ndarray)
@@ -134,6 +131,8 @@ class Place:
             assert place.step is not None
             new = place.step.write(base, new)
         storage.content = new
+        if storage.is_argument and not storage.first_write:
+            storage.first_write = user_line() or "?"
 
     def strides(self) -> Strides:
         """The layout that NumPy would have given it."""

@@ -32,16 +32,19 @@ class Memory:
     Attributes
     ----------
     origin:
-        ``local``, ``argument`` or ``captured``: only the first may be written to.
+        ``local``, ``argument`` or ``captured``: the last may not be written to.
     builder:
         The builder of the function to which it belongs.
     generation:
         How many writes it has seen.
+    first_write:
+        Of an argument, the first write outside of ``torch.no_grad()``: the user's line, and whether to a view.
     """
 
     origin: str
     builder: GraphBuilder
     generation: int = 0
+    first_write: tuple[str | None, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,7 @@ from .trace import TorchTrace
 
 if TYPE_CHECKING:
     from .._call import Call
+    from .._plan import Plan
 
 __all__ = ["results"]
 
@@ -39,8 +40,22 @@ def results(call: Call, arrays: Sequence[Array], like: Any) -> list[Any]:
     if not chosen and not captured:
         return leaves
     pullback = Pullback(call, chosen, captured, [i for i, leaf in enumerate(leaves) if _may_require_grad(leaf)])
-    given = [*(call.leaves[place] for place in chosen), *captured]
+    # What is written to is kept as it was before: the derivative is taken there.
+    given = [*(_kept(call, place) for place in chosen), *captured]
     return list(_Remote.apply(pullback, leaves, *given))
+
+
+def _kept(call: Call, place: int) -> Any:
+    leaf = call.leaves[place]
+    if place not in written_places(call):
+        return leaf
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf.copy()
+
+
+def written_places(call: Call) -> list[int]:
+    """The places of the arguments that the function writes to."""
+    plan: Plan = call.entry.payload
+    return [call.places[position] for position in plan.written]
 
 
 def _may_require_grad(leaf: Any) -> bool:
@@ -64,8 +79,10 @@ class Pullback:
         Where the random numbers of the call come from: the same are drawn again.
     captured:
         The tensors that ``func`` closes over and that require grad.
+    written:
+        The places of the arguments that ``func`` writes to: what they hold then follows the result leaves.
     outputs:
-        Which result leaves are differentiated.
+        Which of these are differentiated.
     """
 
     def __init__(self, call: Call, chosen: list[int], captured: list[torch.Tensor], outputs: list[int]) -> None:
@@ -76,7 +93,8 @@ class Pullback:
         self.tree = call.tree
         self.chosen = chosen
         self.others = [place for place in call.places if place not in set(chosen)]
-        self.constants = [call.leaves[place] for place in self.others]
+        self.constants = [_kept(call, place) for place in self.others]
+        self.written = written_places(call)
         self.leaves = [None if place in set(call.places) else leaf for place, leaf in enumerate(call.leaves)]
         self.captured = captured
         self.outputs = outputs
@@ -88,7 +106,7 @@ class Pullback:
     def __call__(self, given: Sequence[Any], others: Sequence[Any], cotangents: Sequence[Any]) -> torch.Tensor:
         leaves = list(self.leaves)
         for place, leaf in zip([*self.chosen, *self.others], [*given[: len(self.chosen)], *others], strict=True):
-            leaves[place] = leaf
+            leaves[place] = leaf.clone() if place in self.written else leaf
         args, kwargs = unflatten(self.tree, leaves)
         function = self.func
         for transform in reversed(self.chain):
@@ -96,6 +114,7 @@ class Pullback:
         with _substituted(self.captured, given[len(self.chosen) :]):
             result = function(*args, **kwargs)
         arrays = [leaf for leaf in flatten(result)[0] if isinstance(leaf, torch.Tensor)]
+        arrays += [leaves[place] for place in self.written]
         products = [_inner(arrays[i], cotangent) for i, cotangent in zip(self.outputs, cotangents, strict=True)]
         return sum(products[1:], products[0])
 

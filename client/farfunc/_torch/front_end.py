@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.graph import TensorType
 
-from . import conversion
+from .._writes import Returned
+from . import conversion, writing
 from .aliases import alias_of
 from .trace import TorchTrace
 
@@ -45,6 +46,19 @@ class TorchFrontEnd:
         if isinstance(like, np.ndarray):
             return conversion.to_ndarray(array)
         return conversion.to_tensor(array, like.device if isinstance(like, torch.Tensor) else "cpu")
+
+    def check_overwrite(self, leaves: Sequence[Any], written: Sequence[int]) -> None:
+        """Refuse to write to arguments as torch would."""
+        for position in written:
+            writing.check(leaves, position)
+
+    def overwrite(self, leaf: Any, array: Any) -> None:
+        """Write a result to the call's own tensor, as part of the local autograd graph."""
+        writing.overwrite(leaf, array)
+
+    def view_of(self, leaf: Any, returned: Returned) -> Any:
+        """The call's own tensor, or a view of it."""
+        return writing.view_of(leaf, returned) if isinstance(leaf, torch.Tensor) else None
 
     @contextlib.contextmanager
     def start(self) -> Iterator[TorchTrace]:

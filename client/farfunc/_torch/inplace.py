@@ -11,6 +11,7 @@ import torch
 from farfunc_protocol.builder import Value
 
 from .aliases import Alias, Memory, View, attach, write
+from .location import user_line
 from .plans import find_overload
 from .refusals import refuse_operator, refuse_write
 from .views import make_view
@@ -75,6 +76,8 @@ def write_tensor(trace: TorchTrace, target: torch.Tensor, result: torch.Tensor, 
             )
         result = trace.run(result.to, target.dtype)
     alias = check_writable(trace, target, func)
+    if trace.grad_enabled and alias.memory.origin == "argument" and alias.memory.first_write is None:
+        alias.memory.first_write = user_line(), alias.view is not None
     if trace.grad_enabled or not _has_derivative(alias):
         reason = write(alias, result)
     else:
@@ -90,8 +93,8 @@ def write_tensor(trace: TorchTrace, target: torch.Tensor, result: torch.Tensor, 
 def check_writable(trace: TorchTrace, tensor: torch.Tensor, func: Any) -> Alias:
     """Refuse what a graph cannot say: a write that is seen outside, or that autograd would not see."""
     alias = trace.alias(tensor)
-    if alias.memory.origin != "local":
-        refuse_write(func, alias.memory.origin)
+    if alias.memory.origin == "captured":
+        refuse_write(func, "captured")
     if alias.memory.builder is not trace.builder:
         refuse_write(func, "outer")
     if any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):

@@ -50,19 +50,20 @@ def refuse_custom_function() -> NoReturn:
 
 
 _WRITES = {
-    "argument": (
-        "the tensor is an argument of the function: torch.func refuses such a write in reverse mode, and in forward "
-        "mode it would change the caller's own tensor, which is out of a server's reach",
-        "work on a copy: x = x.clone()",
+    "shared": (
+        "the tensor is given to the transformed function twice, or together with a view of it, and written to there",
+        "give it copies: x.clone()",
     ),
     "captured": (
-        "the tensor is not one of the function's own: it was made outside, and the server has a copy of it",
+        "it would mutate a captured Tensor, which is no argument of the function: it was made outside, and the server "
+        "has a copy of it",
         "work on a copy: t = t.clone(); a module's buffers change in training: call module.eval(), or pass them in by "
         "farfunc.functional_call and return the new ones. For BatchNorm see torch.func.replace_all_batch_norm_modules_",
     ),
     "outer": (
-        "the tensor belongs to the enclosing function, outside of the transform that is running",
-        "return the new value from the transformed function, and write it there",
+        "it would mutate a captured Tensor: it belongs to the enclosing function, outside of the transform that is "
+        "running",
+        "pass it to the transformed function as an argument, or return the new value, and write it there",
     ),
     "inference": (
         "it happens under torch.inference_mode() to a tensor that has a derivative already",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -14,10 +14,13 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import TraceError
 
+from .._writes import Alias as ArgumentAlias
+from .._writes import Write
 from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
 from .conversion import torch_dtype
 from .dispatch import TraceMode
+from .inplace import write_tensor
 from .location import user_line
 from .refusals import refuse_write, translated
 from .settings import as_written
@@ -55,6 +58,8 @@ class TorchTrace:
         self.constants = Constants(self)
         self.fakes = FakeTensorMode(static_shapes=True)
         self.mode = TraceMode(self)
+        self._arguments: dict[int, tuple[Value, Alias]] = {}
+        """By the id of the value: each argument of the function, and of the bodies in it."""
 
     @property
     def captured(self) -> tuple[Captured, ...]:
@@ -106,15 +111,18 @@ class TorchTrace:
         Parameters
         ----------
         value:
-            What it stands for. Where no equation defines it, it is an argument, which cannot be written to.
+            What it stands for. Where no equation defines it, it is an argument: the caller sees what is written to it.
         like:
             The call's own array in its place, which says on what device it seems to be.
         """
         if isinstance(like, torch.Tensor):
             self.device = like.device
-        origin = "argument" if value.equation is None else "local"
         device = torch.device("cpu") if isinstance(like, np.ndarray) else self.device
-        return self._lifted(value, origin, device)
+        if value.equation is not None:
+            return self._lifted(value, "local", device)
+        argument = self._lifted(value, "argument", device)
+        self._arguments[id(value)] = value, self.alias(argument)
+        return argument
 
     def lift_like(self, value: Value, device: torch.device | None = None) -> torch.Tensor:
         """A tensor of the trace's own, with the present value of another."""
@@ -127,6 +135,42 @@ class TorchTrace:
         return self.constants.local(
             self.outermost.constant(leaf if isinstance(leaf, Array) else Array.from_numpy(leaf))
         )
+
+    def written(self, inputs: Sequence[Value]) -> list[tuple[Write, Value]]:
+        """Which of a body's arguments were written to, and what they hold now."""
+        found = []
+        for position, value in enumerate(inputs):
+            _, alias = self._arguments[id(value)]
+            if alias.memory.generation:
+                where, is_view = alias.memory.first_write or (None, False)
+                is_differentiated = alias.memory.first_write is not None
+                found.append((Write(position, value.type, where, is_differentiated, is_view), read(alias)))
+        return found
+
+    def alias_in(self, leaf: Any, inputs: Sequence[Value]) -> ArgumentAlias | None:
+        """Of which of these arguments a leaf is a view."""
+        alias = alias_of(leaf) if isinstance(leaf, torch.Tensor) else None
+        if alias is None or alias.memory.origin != "argument":
+            return None
+        views, node = [], alias
+        while node.view is not None:
+            views.append(node.view.through)
+            node = node.view.parent
+        for position, value in enumerate(inputs):
+            if self._arguments[id(value)][1] is node:
+                return ArgumentAlias(position, tuple(reversed(views)))
+        return None
+
+    def write(self, leaves: Sequence[Any], position: int, value: Value) -> None:
+        """Write to a tensor that was given to a transformed function."""
+        leaf, what = leaves[position], "the transformed function"
+        if not isinstance(leaf, torch.Tensor):
+            refuse_write(what, "captured")
+        memory = self.alias(leaf).memory
+        others = (item for index, item in enumerate(leaves) if index != position and isinstance(item, torch.Tensor))
+        if any(self.alias(other).memory is memory for other in others):
+            refuse_write(what, "shared")
+        write_tensor(self, leaf, self.lift_like(value), what)
 
     def alias(self, tensor: torch.Tensor) -> Alias:
         """What is known about a tensor; one from outside is captured."""

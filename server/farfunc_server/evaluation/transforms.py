@@ -150,14 +150,22 @@ def _grad_and_value(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatC
 
 
 def _vmap(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    out_dims = attributes["out_dims"]
+    # The batch axes come first, and are moved here: torch 2.13 expands an output without one at the front, whatever
+    # its out_dim, and fails (`vmap(lambda x: ones(3), out_dims=1)`).
     call = torch.func.vmap(
         inner.function,
         in_dims=attributes["in_dims"],
-        out_dims=attributes["out_dims"],
+        out_dims=tuple(None if axis is None else 0 for axis in out_dims),
         randomness=attributes.get("randomness", "error"),
         chunk_size=attributes.get("chunk_size"),
     )
-    return FlatCallable(lambda *leaves: tuple(call(*leaves)), inner.inputs, inner.outputs)
+
+    def mapped(*leaves: torch.Tensor) -> Leaves:
+        pairs = zip(call(*leaves), out_dims, strict=True)
+        return tuple(leaf.movedim(0, axis) if axis else leaf for leaf, axis in pairs)
+
+    return FlatCallable(mapped, inner.inputs, inner.outputs)
 
 
 def _jvp(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
