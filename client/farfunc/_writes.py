@@ -8,7 +8,7 @@ as aux does: without derivatives, and under vmap with the batch axis of their ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from farfunc_protocol.errors import MutationError
@@ -114,7 +114,7 @@ def carry(flat: FlatTransform, writes: Sequence[Write], graph: Graph) -> tuple[F
     if flat.name == "hessian":
         argnums = {"argnums": flat.attributes["argnums"], "aux": len(writes)}
         return FlatTransform("jacfwd", argnums), FlatTransform("jacrev", argnums)
-    return (FlatTransform(flat.name, flat.attributes | {"aux": flat.attributes.get("aux", 0) + len(writes)}),)
+    return (FlatTransform(flat.name, {**flat.attributes, "aux": flat.attributes.get("aux", 0) + len(writes)}),)
 
 
 _REVERSE = frozenset({"jacrev", "hessian", "grad", "grad_and_value", "vjp"})
@@ -123,11 +123,23 @@ _REVERSE = frozenset({"jacrev", "hessian", "grad", "grad_and_value", "vjp"})
 def _carry_through_vmap(flat: FlatTransform, writes: Sequence[Write], graph: Graph) -> FlatTransform:
     in_dims = flat.attributes["in_dims"]
     batched = [position for position, axis in enumerate(in_dims) if axis is not None]
-    varies, is_random = depends_on(graph, batched), depends_on(graph, _random_variables(graph))
+    drawn = _random_variables(graph)
+    varies, is_random = depends_on(graph, batched), depends_on(graph, drawn)
+    refused = {
+        "error": "vmap: called random operation while in randomness error mode",
+        "same": "Vmap does not currently support same randomness with a batched tensor input",
+    }.get(flat.attributes.get("randomness", "error"))
+    draws_for_samples = any(depends_on(replace(graph, outputs=tuple(drawn)), batched))
     first = len(graph.outputs) - len(writes)
     for output, write in enumerate(writes, first):
         if in_dims[write.position] is not None:
             continue
+        if varies[output] and is_random[output] and draws_for_samples and refused is not None:
+            raise MutationError(  # which torch finds before it comes to the write
+                refused,
+                where=write.where,
+                remedy='map the argument that is written, and give vmap randomness="different"',
+            )
         if varies[output]:
             raise MutationError(
                 "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "
@@ -150,7 +162,7 @@ def _carry_through_vmap(flat: FlatTransform, writes: Sequence[Write], graph: Gra
                 remedy="leave chunk_size out, or write outside of the mapped function",
             )
     out_dims = (*flat.attributes["out_dims"], *(in_dims[write.position] for write in writes))
-    return FlatTransform("vmap", flat.attributes | {"out_dims": out_dims})
+    return FlatTransform("vmap", {**flat.attributes, "out_dims": out_dims})
 
 
 def _random_variables(graph: Graph) -> list[int]:
