@@ -169,7 +169,7 @@ class Call:
         given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
         if plan.is_random:
             if self.drawn_from is None:
-                self.drawn_from = _draw(self.front_end)
+                self.drawn_from = self._draw()
             given |= self.drawn_from
         return evaluator.evaluate(self.entry.function, plan.transforms, arrays, **given)
 
@@ -179,7 +179,7 @@ class Call:
         if plan.is_random and "generator" in (self.drawn_from or {}):
             *arrays, state = arrays
             if not self._again:  # as if it had drawn here
-                _torch_generator().set_state(state)
+                self._draws.set_state(state)
         like = _like(self.arrays)
         if self.front_end.name == "torch":
             from ._torch.autograd import results
@@ -200,6 +200,18 @@ class Call:
             view = self.front_end.view_of(given[returned.alias.position], returned)
             found[returned.output] = found[returned.output] if view is None else view
         return found
+
+    def _draw(self) -> dict[str, Any]:
+        """What random operators draw from: the generator that the user's own code draws from, here."""
+        if self.front_end.name == "torch":
+            return {"generator": self._draws.get_state()}
+        return {"seed": int(np.random.randint(0, 2**63 - 1, dtype=np.int64))}
+
+    @property
+    def _draws(self) -> Any:
+        from ._torch.generator import DEFAULT
+
+        return self.entry.payload.draws or DEFAULT
 
     def captured_by_number(self) -> dict[int, Any]:
         """The arrays that the function closes over and its graph uses, by the number of their capture."""
@@ -319,19 +331,6 @@ def _ambient(front_end: FrontEnd) -> Any:
     from ._torch.fingerprints import ambient
 
     return ambient()
-
-
-def _draw(front_end: FrontEnd) -> dict[str, Any]:
-    """What random operators draw from: the generator that the user's own code draws from, here."""
-    if front_end.name == "torch":
-        return {"generator": _torch_generator().get_state()}
-    return {"seed": int(np.random.randint(0, 2**63 - 1, dtype=np.int64))}
-
-
-def _torch_generator() -> Any:
-    from ._torch import generator
-
-    return generator
 
 
 def _like(arrays: Sequence[Any]) -> Any:

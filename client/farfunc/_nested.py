@@ -114,6 +114,8 @@ def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, 
         body=body.graph,
         grad=getattr(trace, "grad_enabled", True),
     )
+    if hasattr(trace, "settled"):
+        results = trace.settled(results)
     if not body.writes:
         return Result.of(result).fill([trace.lift(value) for value in results])
     return Result.of(result).fill(_after_writes(trace, flat, body, leaves, results))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from farfunc_protocol.errors import UnsupportedOperator
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
 from farfunc_protocol.transforms import FlatTransform, Transform
@@ -74,6 +75,9 @@ class Plan:
         capture, and the array.
     output_types:
         What the function itself returns, before any transform.
+    draws:
+        Where the random numbers come from, if the front end can tell: a
+        :class:`~farfunc._torch.generator.Draws`.
     writes:
         To which of the call's array leaves it writes: their values are the last results.
     returned:
@@ -86,6 +90,7 @@ class Plan:
     captured: tuple[tuple[int, int], ...]
     captured_elsewhere: tuple[tuple[int, Any], ...]
     output_types: tuple[TensorType, ...]
+    draws: Any = None
     writes: tuple[Write, ...] = ()
     returned: tuple[Returned, ...] = ()
 
@@ -130,6 +135,11 @@ def make_plan(
     for transform in chain:
         levels.append(transform.inner(*levels[-1]))
     traced = trace(func, *levels[-1], front_end, examples)
+    if getattr(traced.draws, "is_seeded", False) and any(getattr(transform, "chunk_size", None) for transform in chain):
+        raise UnsupportedOperator(
+            "the function calls torch.manual_seed, and is to run again for each chunk of a vmap",
+            remedy="leave out chunk_size, or call torch.manual_seed before the transformed function",
+        )
     out, flats = traced.out, []
     for transform, level in reversed(list(zip(chain, levels, strict=False))):
         result = transform.outer(*level, out)
@@ -150,6 +160,7 @@ def make_plan(
         captured=tuple((number, places[id(array)]) for number, array in traced.captured if id(array) in places),
         captured_elsewhere=tuple(item for item in traced.captured if id(item[1]) not in places),
         output_types=tuple(leaf for leaf in flatten(traced.out)[0] if is_type(leaf)),
+        draws=traced.draws,
         writes=traced.writes,
         returned=through_maps(traced.aliases, traced.writes, flats[::-1]),
     )

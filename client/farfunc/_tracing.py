@@ -121,8 +121,10 @@ class Trace(Protocol):
         """Let one of the leaves that were given to a transformed function hold what that has written to it."""
         ...
 
-    # A front end that has the notion also tells whether it is inside torch.no_grad() (``grad_enabled: bool``), and of
-    # which arrays its constants are copies (``captured``: items with ``tensor`` and ``array``).
+    # A front end that has the notion also tells whether it is inside torch.no_grad() (``grad_enabled: bool``), what
+    # other settings make of the results of an equation (``settled(values) -> values``), and of which arrays its
+    # constants are copies (``captured``: items with ``tensor`` and ``array``), and where its random numbers come from
+    # (``draws``, with ``get_state()`` and ``set_state(array)``).
 
 
 class StaticLeaves(Exception):
@@ -160,6 +162,8 @@ class Traced:
         ``out_tree`` is then that of ``(result, [value, ...])``.
     aliases:
         Which array leaves of the result are arguments or views of them, by number.
+    draws:
+        Where its random numbers come from, where the front end can tell.
     """
 
     function: Function
@@ -167,6 +171,7 @@ class Traced:
     captured: tuple[tuple[int, Any], ...] = ()
     writes: tuple[Write, ...] = ()
     aliases: tuple[tuple[int, Alias], ...] = ()
+    draws: Any = None
 
 
 def is_type(leaf: Any) -> bool:
@@ -245,6 +250,7 @@ def trace(
         written = run.written(inputs)
         aliases = aliases_of(run, outputs, inputs) if written else ()
         finished = run.builder.finish([*values, *(value for _, value in written)])
+        draws = getattr(run, "draws", None)
     constants = tuple(captured for captured in finished.captured if isinstance(captured, Array))
     if len(constants) != len(finished.captured):
         raise TraceError(
@@ -260,7 +266,7 @@ def trace(
     captured = tuple(
         (numbers[id(item.array)], item.tensor) for item in getattr(run, "captured", ()) if id(item.array) in numbers
     )
-    return Traced(function, out, captured, writes, aliases)
+    return Traced(function, out, captured, writes, aliases, draws)
 
 
 def aliases_of(run: Trace, leaves: Sequence[Any], inputs: Sequence[Value]) -> tuple[tuple[int, Alias], ...]:

@@ -33,9 +33,26 @@ class Reversal(torch.autograd.Function):
         return -gradient
 
 
-def seeded(x):
+def seeded_twice(x):
     torch.manual_seed(3)
-    return torch.rand(3) * x.sum()
+    noise = torch.rand(3)
+    torch.manual_seed(3)
+    return (noise + torch.rand(3)) * x.sum()
+
+
+def two_generators(x):
+    return x * torch.rand(6, generator=torch.Generator()) * torch.rand(6)
+
+
+def retained(x):
+    y = x.sin()
+    y.retain_grad()
+    return y
+
+
+def dual(x):
+    with torch.autograd.forward_ad.dual_level():
+        return torch.autograd.forward_ad.make_dual(x, x) * 2
 
 
 REFUSED = {
@@ -58,8 +75,16 @@ REFUSED = {
     "autograd.Function, identity": (lambda x: Reversal.apply(x) * 2, UnsupportedOperator, "torch.autograd.Function"),
     "backward": (lambda x: x.requires_grad_().sum().backward(), TraceError, "torch.autograd"),
     "autograd.grad": (lambda x: torch.autograd.grad(x.sin().sum(), x), TraceError, "torch.autograd"),
-    "a Generator": (lambda x: x * torch.rand(6, generator=torch.Generator()), UnsupportedOperator, "Generator"),
-    "a seed": (seeded, UnsupportedOperator, "torch.manual_seed"),
+    "requires_grad_": (lambda x: x.requires_grad_() * 2, UnsupportedOperator, "Tensor.requires_grad_()"),
+    "retain_grad": (retained, UnsupportedOperator, "Tensor.retain_grad()"),
+    "autograd.functional": (
+        lambda x: torch.autograd.functional.jacobian(torch.sin, x),
+        UnsupportedOperator,
+        "torch.autograd.functional",
+    ),
+    "forward_ad": (dual, UnsupportedOperator, "forward_ad"),
+    "two generators": (two_generators, UnsupportedOperator, "second generator"),
+    "a seed between numbers": (seeded_twice, UnsupportedOperator, "the generator's state"),
     "to_sparse": (lambda x: x.to_sparse(), UnsupportedOperator, "sparse"),
     "a sparse constant": (lambda x: torch.sparse.mm(sparse, x.T), UnsupportedOperator, "sparse"),
     "set_": (lambda x: x.clone().set_(x), UnsupportedOperator, "other memory"),

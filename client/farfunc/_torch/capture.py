@@ -17,17 +17,17 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import PendingEquation, Value
-from farfunc_protocol.errors import InvalidArray
+from farfunc_protocol.errors import InvalidArray, UnsupportedOperator
 from farfunc_protocol.ops import OPS
 
 from .aliases import Alias, Memory, attach
 from .conversion import to_array, to_tensor, torch_dtype
-from .refusals import refuse_operator
+from .location import user_line
 
 if TYPE_CHECKING:
     from .trace import TorchTrace
 
-__all__ = ["Captured", "Constants", "NotConstant", "outside_traces"]
+__all__ = ["Captured", "Constants", "NotConstant", "WithoutElements", "outside_traces"]
 
 
 _SMALL = 4096
@@ -36,6 +36,10 @@ _SMALL = 4096
 
 class NotConstant(Exception):
     """The value depends on an argument, or on random numbers."""
+
+
+class WithoutElements(UnsupportedOperator):
+    """The function closes over a tensor of the device meta. Where it does no more than copy it, nothing is amiss."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +72,9 @@ def _elements(tensor: torch.Tensor) -> Array:
     try:
         return to_array(tensor, copy=True)
     except InvalidArray as error:
-        refuse_operator(f"the function closes over a tensor that cannot travel: {error.detail}", error.remedy)
+        kind = WithoutElements if tensor.is_meta else UnsupportedOperator
+        detail = f"the function closes over a tensor that cannot travel: {error.detail}"
+        raise kind(detail, where=user_line(), remedy=error.remedy) from None
 
 
 class Constants:

@@ -20,8 +20,8 @@ from farfunc_protocol.errors import InvalidArray, InvalidGraph, UnsupportedOpera
 from farfunc_protocol.graph import TensorType
 from farfunc_protocol.ops.op import Op
 
-from .aliases import Alias, Memory, attach
-from .capture import NotConstant, outside_traces
+from .aliases import Alias, Memory, alias_of, attach
+from .capture import NotConstant, WithoutElements, outside_traces
 from .conversion import dtype_name, tensor_type, torch_dtype
 from .inplace import run_write
 from .location import CustomFunctionOnStack, user_line
@@ -42,6 +42,8 @@ _UNKNOWN_TO_FAKES = (DataDependentOutputException, DynamicOutputShapeException, 
 class TraceMode(TorchDispatchMode):
     """Hands each operator to the trace."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, trace: TorchTrace) -> None:
         super().__init__()
         self._trace = trace
@@ -59,6 +61,12 @@ class TraceMode(TorchDispatchMode):
         self._active = False
         try:
             return call(self._trace, func, args, kwargs or {})
+        except WithoutElements:
+            # A module on the device meta is copied (copy.deepcopy), and its parameters replaced before it is called.
+            if any(alias_of(tensor) is not None or not tensor.is_meta for tensor in _tensors(args, kwargs)):
+                raise
+            with outside_traces():
+                return func(*args, **(kwargs or {}))
         finally:
             self._active = True
 
@@ -85,16 +93,11 @@ class TraceMode(TorchDispatchMode):
 
 def call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One operator, as the user's function called it."""
-    if kwargs.get("generator") is not None:
-        refuse_operator(
-            f"{func} is given a torch.Generator, whose state stays here",
-            "leave it out: random numbers are drawn on the server",
-        )
     special = SPECIAL.get(func)
     if special is not None:
         return special(trace, func, args, kwargs)
     if not isinstance(func, torch._ops.OpOverload):
-        refuse_operator(f"{func} is an operator that takes functions", "call farfunc's own transforms instead")
+        return _python_operator(trace, func, args, kwargs)
     plan = plan_for(func)
     if plan.action is Action.RECORD:
         return record(trace, plan, args, kwargs)
@@ -107,14 +110,28 @@ def call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return _evaluated_or_refused(trace, func, args, kwargs)
 
 
+def _python_operator(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An operator that is made of Python functions, one for each of torch's dispatch keys.
+
+    One of the user's own is what its function for autograd computes: in terms of operators, as a graph needs it.
+    """
+    definition = func.py_kernels.get(torch._C.DispatchKey.AutogradCPU) or func.py_kernels.get(
+        torch._C.DispatchKey.CompositeImplicitAutograd
+    )
+    if definition is None or type(func).__module__.partition(".")[0] == "torch":
+        refuse_operator(f"{func} is an operator that takes functions", "call farfunc's own transforms instead")
+    return trace.run(definition, *args, **kwargs)
+
+
 def record(trace: TorchTrace, plan: Plan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Write down one equation, and return tensors for its results."""
     assert plan.row is not None
-    if plan.row.random and torch.initial_seed() != trace.seed:
-        refuse_operator(
-            f"{plan.func} follows torch.manual_seed: random numbers are drawn on the server, by another seed",
-            "draw them before, and pass them in as an argument",
-        )
+    if plan.row.random:
+        generators = [item for item in (*args, *kwargs.values()) if isinstance(item, torch.Generator)]
+        trace.drawing.draw(plan.func, *generators, is_nested=trace.builder is not trace.outermost)
+        if generators:
+            args = tuple(None if isinstance(item, torch.Generator) else item for item in args)
+            kwargs = {name: None if isinstance(item, torch.Generator) else item for name, item in kwargs.items()}
     bound = _bind(trace, plan, args, kwargs)
     if bound is None:
         return call(trace, *scalar_overload(plan.func, args, kwargs))
@@ -165,15 +182,15 @@ def add(
     """Add an equation to the innermost graph."""
     try:
         source = user_line(refuse_custom_functions=True)
-    except CustomFunctionOnStack:
-        refuse_custom_function()
+    except CustomFunctionOnStack as found:
+        refuse_custom_function(*found.args)
     try:
         attributes = normalise(attributes)
     except InvalidGraph as error:
         refuse_operator(f"{op}: {error.detail}")
     # Without a derivative there is nothing for no_grad() to take away: the mark is left out.
     grad = trace.grad_enabled or not any(value.varies for operand in operands for value in _values(operand))
-    return trace.builder.add(op, operands, attributes, types=types, grad=grad, source=source)
+    return trace.settled(trace.builder.add(op, operands, attributes, types=types, grad=grad, source=source))
 
 
 def decompose(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

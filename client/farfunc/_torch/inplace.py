@@ -19,7 +19,7 @@ from .views import make_view
 if TYPE_CHECKING:
     from .trace import TorchTrace
 
-__all__ = ["run_write", "write_tensor"]
+__all__ = ["has_derivative", "run_write", "with_derivative_of", "write_tensor"]
 
 aten = torch.ops.aten
 
@@ -85,7 +85,7 @@ def write_tensor(trace: TorchTrace, target: torch.Tensor, result: torch.Tensor, 
         old = trace.lift_like(base.value)
         reason = write(alias, result)
         with torch.enable_grad():
-            write(base, trace.run(_with_derivative_of, old, trace.lift_like(base.value)))
+            write(base, trace.run(with_derivative_of, old, trace.lift_like(base.value)))
     if reason is not None:
         refuse_write(func, reason)
 
@@ -107,9 +107,11 @@ def check_writable(trace: TorchTrace, tensor: torch.Tensor, func: Any) -> Alias:
     return alias
 
 
-def _with_derivative_of(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    """What autograd makes of a write under no_grad(): reverse mode keeps the derivative of the old elements, forward
-    mode does not know of no_grad().
+def with_derivative_of(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """The elements of ``new``, and in reverse mode the derivative of ``old``.
+
+    So autograd takes a write under no_grad(): reverse mode keeps the derivative of the old elements, forward mode
+    does not know of no_grad().
     """
     with torch.no_grad():
         same = old.clone()
@@ -118,7 +120,11 @@ def _with_derivative_of(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
 
 
 def _has_derivative(alias: Alias) -> bool:
-    value: Value = alias.base.value
+    return has_derivative(alias.base.value)
+
+
+def has_derivative(value: Value) -> bool:
+    """Whether a value may have a derivative."""
     if not value.varies or not value.type.dtype.startswith(("float", "bfloat", "complex")):
         return False
     return value.equation is None or (value.equation.grad and value.equation.op != "detach")
@@ -205,6 +211,11 @@ def _fill_diagonal(target: torch.Tensor, value: Any, wrap: bool = False) -> torc
     return target.reshape(-1).index_fill(0, positions, value).reshape(shape)
 
 
+def _bernoulli(target: torch.Tensor, p: float = 0.5, *, generator: Any = None) -> torch.Tensor:
+    # A number is a 0-d tensor to the server: vmap knows no randomness="same" for bernoulli.p.
+    return aten.bernoulli.Tensor(target, torch.full((), p, dtype=torch.float64), generator=generator)
+
+
 _COUNTERPARTS: dict[Any, Callable[..., torch.Tensor]] = {
     aten.copy_.default: _copy,
     aten.zero_.default: torch.zeros_like,
@@ -212,6 +223,7 @@ _COUNTERPARTS: dict[Any, Callable[..., torch.Tensor]] = {
     aten.fill_.Tensor: _copy,
     aten.fill_diagonal_.default: _fill_diagonal,
     aten.normal_.default: aten.normal_functional.default,
+    aten.bernoulli_.float: _bernoulli,
 }
 """Where the functional overload is no operator of ours, in plain torch."""
 

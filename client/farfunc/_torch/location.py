@@ -10,6 +10,8 @@ from types import TracebackType
 import numpy
 import torch
 
+from .. import _tracing
+
 __all__ = ["CustomFunctionOnStack", "user_line", "user_line_of"]
 
 
@@ -21,13 +23,14 @@ _CLIENT = os.path.dirname(_folder(__file__).rstrip(os.sep)) + os.sep
 _STANDARD_LIBRARY = _folder(os.__file__)
 _LIBRARIES = (_folder(torch.__file__), _folder(numpy.__file__), _CLIENT, "<frozen ", "<__array_function__")
 _APPLY = torch.autograd.Function.apply.__func__.__code__  # pyright: ignore[reportAttributeAccessIssue]
+_TRACE = _tracing.trace.__code__
 
 _is_library: dict[str, bool] = {}
 """By file name; a trace asks for each frame of each operator."""
 
 
 class CustomFunctionOnStack(Exception):
-    """The operator was called by the ``forward`` of a ``torch.autograd.Function``."""
+    """The operator was called by the ``forward`` of a ``torch.autograd.Function``: its argument."""
 
 
 def user_line(*, refuse_custom_functions: bool = False) -> str | None:
@@ -36,8 +39,8 @@ def user_line(*, refuse_custom_functions: bool = False) -> str | None:
     Parameters
     ----------
     refuse_custom_functions:
-        Look at the whole stack, and raise :class:`CustomFunctionOnStack` where it holds the call of a
-        ``torch.autograd.Function``: torch says so nowhere else.
+        Look at the stack as far as the trace's beginning, and raise :class:`CustomFunctionOnStack` where it
+        holds the call of a ``torch.autograd.Function``: torch says so nowhere else.
     """
     frame = sys._getframe(1)
     found = None
@@ -50,8 +53,11 @@ def user_line(*, refuse_custom_functions: bool = False) -> str | None:
             found = (code.co_filename, frame.f_lineno, code.co_name)
             if not refuse_custom_functions:
                 break
-        elif code is _APPLY and refuse_custom_functions:
-            raise CustomFunctionOnStack
+        elif refuse_custom_functions:
+            if code is _APPLY:
+                raise CustomFunctionOnStack(frame.f_locals.get("cls"))
+            if code is _TRACE:
+                break
         frame = frame.f_back
     return None if found is None else _shown(*found)
 

@@ -83,6 +83,8 @@ class Plan:
 def wire_name(func: OpOverload) -> str:
     """The name of the operator's row: ``add.Tensor``, ``sin``."""
     overload = func._overloadname
+    if overload.endswith("generator"):  # randn.generator is randn, randint.low_generator is randint.low
+        overload = overload.removesuffix("generator").removesuffix("_") or "default"
     return func._opname if overload == "default" else f"{func._opname}.{overload}"
 
 

@@ -12,11 +12,19 @@ from .location import user_line, user_line_of
 
 __all__ = [
     "refuse_custom_function",
+    "refuse_dual",
     "refuse_operator",
+    "refuse_tape",
     "refuse_value",
     "refuse_write",
     "translated",
 ]
+
+_KINDS = {
+    "a boolean": "data-dependent control flow",
+    "a number": "item() on a Tensor",
+    "a shape": "dynamic shape",
+}
 
 _WAY_OUT = {
     "a boolean": "choose with torch.where(condition, a, b), which computes both",
@@ -28,7 +36,7 @@ _WAY_OUT = {
 def refuse_value(func: Any, needed: str, why: str = "depends on the function's arguments") -> NoReturn:
     """Raise DataDependentError: Python needs ``a boolean``, ``a number`` or ``a shape`` that ``why``."""
     raise DataDependentError(
-        f"{func} needs {needed} that {why}: it is known on the server only, when the function runs",
+        f"{func} needs {needed} that {why} ({_KINDS[needed]}): it is known on the server only, when the function runs",
         where=user_line(),
         remedy=f"{_WAY_OUT[needed]}; or compute it before, and pass it in as a Python value",
     ) from None
@@ -41,11 +49,32 @@ def refuse_operator(detail: str, remedy: str | None = None) -> NoReturn:
     )
 
 
-def refuse_custom_function() -> NoReturn:
+def refuse_custom_function(function: Any) -> NoReturn:
     """Raise UnsupportedOperator for a ``torch.autograd.Function``."""
+    default = torch.autograd.function._SingleLevelFunction.setup_context
+    lacks_setup = getattr(function, "setup_context", default) is default
+    also = "; nor would torch.func take it: it must override the setup_context staticmethod" if lacks_setup else ""
     refuse_operator(
-        "a torch.autograd.Function is called: a graph carries its forward, but not the backward that it defines",
+        f"a torch.autograd.Function is called: a graph carries its forward, but not the backward that it defines{also}",
         "call the forward as an ordinary function, whose derivative follows from its operators",
+    )
+
+
+def refuse_tape() -> NoReturn:
+    """Raise UnsupportedOperator for a traced tensor that is to be recorded by autograd."""
+    refuse_operator(
+        "Tensor.requires_grad_() is called inside the function, or one of torch.autograd.functional.*: "
+        "there is no tape while it is traced",
+        "differentiate inside the function by farfunc.grad, farfunc.vjp or farfunc.jacrev",
+    )
+
+
+def refuse_dual(func: Any) -> NoReturn:
+    """Raise UnsupportedOperator for dual numbers of torch.autograd."""
+    refuse_operator(
+        f"{func} belongs to torch.autograd.forward_ad, which keeps tangents in this process. (torch.func.vmap says: "
+        "Batching rule not implemented for aten::_make_dual)",
+        "differentiate inside the function by farfunc.jvp or farfunc.jacfwd",
     )
 
 
@@ -100,6 +129,12 @@ def translated(error: BaseException) -> FarfuncError | None:
             "torch.autograd is asked for a derivative inside the function: there is no tape while it is traced",
             where=where,
             remedy="differentiate inside the function by farfunc.grad, farfunc.vjp or farfunc.jacrev",
+        )
+    if "can't retain_grad on Tensor" in text:
+        return UnsupportedOperator(
+            "Tensor.retain_grad() is called inside the function: there is no tape while it is traced",
+            where=where,
+            remedy="return the tensor, and differentiate by it with farfunc.grad of the function that follows it",
         )
     if isinstance(error, torch._subclasses.fake_tensor.UnsupportedFakeTensorException):
         return UnsupportedOperator(

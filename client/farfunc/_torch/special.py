@@ -16,7 +16,7 @@ from .dispatch import call, evaluated, fake_call, record
 from .indexing import index, index_put, masked_select, repeat_interleave
 from .inplace import check_writable, write_tensor
 from .plans import plan_for
-from .refusals import refuse_operator, refuse_value, refuse_write
+from .refusals import refuse_dual, refuse_operator, refuse_value, refuse_write
 
 if TYPE_CHECKING:
     from .trace import TorchTrace
@@ -301,11 +301,7 @@ def _batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any
 
 
 def _dual(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    refuse_operator(
-        f"{func} belongs to torch.autograd.forward_ad, which keeps tangents in this process. (torch.func.vmap says: "
-        "Batching rule not implemented for aten::_make_dual)",
-        "differentiate inside the function by farfunc.jvp or farfunc.jacfwd",
-    )
+    refuse_dual(func)
 
 
 SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {

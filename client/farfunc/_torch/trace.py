@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from torch._functorch import eager_transforms
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd import forward_ad
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
@@ -20,9 +22,10 @@ from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
 from .conversion import torch_dtype
 from .dispatch import TraceMode
-from .inplace import write_tensor
+from .generator import Drawing, Draws
+from .inplace import has_derivative, with_derivative_of, write_tensor
 from .location import user_line
-from .refusals import refuse_write, translated
+from .refusals import refuse_dual, refuse_tape, refuse_write, translated
 from .settings import as_written
 
 if TYPE_CHECKING:
@@ -46,15 +49,16 @@ class TorchTrace:
         The builder of the function as a whole.
     device:
         Where new tensors seem to be: the device of the call's tensors.
-    seed:
-        Of torch's generator as the trace started.
+    drawing:
+        Where its random numbers come from.
     """
 
     def __init__(self, front_end: TorchFrontEnd) -> None:
         self.front_end = front_end
         self.builder = self.outermost = GraphBuilder()
         self.device = torch.device("cpu")
-        self.seed = torch.initial_seed()
+        self.drawing = Drawing()
+        self._dual_level = forward_ad._current_level
         self.constants = Constants(self)
         self.fakes = FakeTensorMode(static_shapes=True)
         self.mode = TraceMode(self)
@@ -67,9 +71,31 @@ class TorchTrace:
         return self.constants.captured
 
     @property
+    def draws(self) -> Draws | None:
+        """Where the function's random numbers come from; None if it draws none."""
+        return self.drawing.found
+
+    @property
     def grad_enabled(self) -> bool:
         """Whether an equation added now has a derivative: False inside ``torch.no_grad()``."""
         return torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+    def settled(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The results of an equation, as the settings around it leave them.
+
+        Where forward mode is disabled (``torch.autograd.forward_ad._set_fwd_grad_enabled(False)``) they have a
+        derivative in reverse mode alone.
+        """
+        if forward_ad._current_level != self._dual_level and not eager_transforms.JVP_NESTING:
+            refuse_dual("dual_level()")
+        if torch._C._is_fwd_grad_enabled() or not self.grad_enabled:
+            return values
+        return tuple(self._without_tangent(value) if has_derivative(value) else value for value in values)
+
+    def _without_tangent(self, value: Value) -> Value:
+        with forward_ad._set_fwd_grad_enabled(True):
+            tensor = self.lift_like(value)
+            return self.lower(self.run(lambda: with_derivative_of(tensor, tensor.detach())))
 
     @contextlib.contextmanager
     def running(self) -> Iterator[TorchTrace]:
@@ -80,6 +106,7 @@ class TorchTrace:
             as_written(),
             torch.inference_mode(False),
             torch.enable_grad(),
+            forward_ad._set_fwd_grad_enabled(True),
             self.fakes,
             torch._C._AutoDispatchBelowAutograd(),
             self.mode,
@@ -91,6 +118,8 @@ class TorchTrace:
                 if meant is None:
                     raise
                 raise meant from error
+            finally:
+                self.drawing.restore()
 
     @contextlib.contextmanager
     def nested(self) -> Iterator[GraphBuilder]:
@@ -100,7 +129,7 @@ class TorchTrace:
         try:
             # As in torch.func: a no_grad() outside a transform does not reach into it. The transform's own
             # equation carries it.
-            with torch.enable_grad():
+            with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True):
                 yield self.builder
         finally:
             self.builder = outer
@@ -185,8 +214,11 @@ class TorchTrace:
                 where=user_line(),
                 remedy="return it from the function instead of keeping it in a variable or an attribute",
             )
-        if isinstance(tensor, FakeTensor) and found.storage != tensor.untyped_storage()._cdata:
-            refuse_write("x.data = y", "given the memory of another tensor")
+        if isinstance(tensor, FakeTensor):
+            if found.storage != tensor.untyped_storage()._cdata:
+                refuse_write("x.data = y", "given the memory of another tensor")
+            if tensor.requires_grad and tensor.is_leaf and found.value.varies and _is_meant(tensor):
+                refuse_tape()
         return found
 
     def run(self, function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
@@ -203,3 +235,12 @@ class TorchTrace:
             fake = torch.empty(value.type.shape, dtype=torch_dtype(value.type.dtype), device=device)
         attach(fake, Alias(self, value, Memory(origin, self.builder)))
         return fake
+
+
+def _is_meant(tensor: torch.Tensor) -> bool:
+    """Whether the user's function asks autograd to record a traced tensor.
+
+    A parameter of a module that is made inside says so, too, and means nothing by it; nor does what a backward of
+    torch.autograd, called inside the function, has saved outside.
+    """
+    return not getattr(tensor, "_is_param", False) and torch._C._current_graph_task_id() == -1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException
 
 __all__ = ["CORRECTIONS"]
 
@@ -28,5 +30,39 @@ def index_fill(x: torch.Tensor, dim: int, index: torch.Tensor, value: torch.Tens
     return torch.where(chosen.reshape(shape), value.to(x.dtype), axes).reshape(x.shape)
 
 
-CORRECTIONS: Mapping[str, Callable[..., Any]] = {"index_fill.int_Tensor": index_fill}
+def _written(name: str, overload: str = "default") -> Callable[..., torch.Tensor]:
+    """Random numbers of the shape of a tensor, as its in-place method draws them: ``x.clone().uniform_()``.
+
+    torch's vmap has rules for the randomness of these methods. Their functional namesakes it takes apart and puts
+    together again, as if they were deterministic: ``randomness="error"`` does not see them, nor does ``"same"``.
+    """
+    method = getattr(getattr(torch.ops.aten, name), overload)
+
+    def draw(x: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        return method(x.clone(), *arguments, **keywords)
+
+    return draw
+
+
+def bernoulli(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+    """``x.clone().bernoulli_(p)``. A 0-d ``p`` of float64 is a number, for which torch draws in another way."""
+    if p.dim() == 0 and p.dtype == torch.float64 and not torch._C._functorch.is_batchedtensor(p):
+        with contextlib.suppress(DataDependentOutputException):  # in the dry run
+            return torch.ops.aten.bernoulli_.float(x.clone(), float(p))
+    return torch.ops.aten.bernoulli_.Tensor(x.clone(), p)
+
+
+CORRECTIONS: Mapping[str, Callable[..., Any]] = {
+    "index_fill.int_Tensor": index_fill,
+    "normal_functional": _written("normal_"),
+    "uniform": _written("uniform_"),
+    "exponential": _written("exponential_"),
+    "cauchy": _written("cauchy_"),
+    "log_normal": _written("log_normal_"),
+    "geometric": _written("geometric_"),
+    "random": _written("random_"),
+    "random.from": _written("random_", "from"),
+    "random.to": _written("random_", "to"),
+    "bernoulli.Tensor": bernoulli,
+}
 """By the name of the row."""
