@@ -5,7 +5,7 @@ The tree::
     FarfuncError
     ├── TraceError                     the user's function cannot be written down as a graph
     │   ├── UnsupportedOperator        (NotImplementedError) an operator outside the op table
-    │   ├── DataDependentError         (TypeError) a branch, float(), bool() or int() of a traced value
+    │   ├── DataDependentError         (TypeError, RuntimeError) a branch, float(), bool() or int() of a traced value
     │   └── MutationError              (RuntimeError) a write that cannot be made functional
     ├── TransformError                 (RuntimeError) arguments that torch.func would refuse, too
     │   ├── TransformValueError        (ValueError)
@@ -154,7 +154,7 @@ class UnsupportedOperator(TraceError, NotImplementedError):
     code, status, title = "unsupported_operator", 422, "Unsupported operator"
 
 
-class DataDependentError(TraceError, TypeError):
+class DataDependentError(TraceError, TypeError, RuntimeError):
     """Python needed the value of something that is only known on the server."""
 
     code, status, title = "data_dependent", 422, "The function depends on a traced value"
