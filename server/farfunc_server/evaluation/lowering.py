@@ -24,6 +24,7 @@ from farfunc_protocol.schema import REQUIRED, Argument, Schema
 from farfunc_protocol.transforms import FlatTransform
 
 from .corrections import CORRECTIONS
+from .guards import GUARDS, Guard
 from .tensors import TORCH_DTYPES, type_of
 from .transforms import FlatCallable, transformed
 
@@ -210,7 +211,24 @@ def _lower_equation(equation: Equation, device: torch.device) -> tuple[Run, bool
         run, is_list = _higher_order(equation, equation.body, device), True
     else:
         run, is_list = _operator(equation, device)
+        if equation.op in GUARDS:
+            run = _guarded(run, equation, GUARDS[equation.op])
     return (run if equation.grad else _without_grad(run)), is_list
+
+
+def _guarded(run: Run, equation: Equation, guard: Guard) -> Run:
+    schema = OPS[equation.op].schema
+    attributes = schema.complete(equation.attributes)
+    names = [argument.name for argument in schema.tensor_arguments]
+
+    def run_guarded(environment: Environment, dimensions: Dimensions) -> Any:
+        given = {name: _resolved(value, dimensions) for name, value in attributes.items()}
+        for name, operand in zip(names, equation.inputs, strict=True):
+            given[name] = _fetch(environment, operand)
+        guard(given)
+        return run(environment, dimensions)
+
+    return run_guarded
 
 
 def _without_grad(run: Run) -> Run:

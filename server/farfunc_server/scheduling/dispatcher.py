@@ -180,8 +180,8 @@ class Dispatcher:
                 continue
         raise WorkerDied(
             "the process that evaluated the request died, and so did the one that tried again",
-            remedy="the request may need more memory than there is: send less work at once",
-            retry_after=1.0,
+            remedy="send less work at once, if it may need more memory than there is; sent again as it is, "
+            "it will end the same way",
         )
 
 
