@@ -64,7 +64,7 @@ _TABLE_LOOK_UPS = {
     "client/farfunc/_torch/conversion.py": "DTYPES",
     "client/farfunc/_torch/plans.py": "the names of operators that the user's own function has called",
     "server/farfunc_server/evaluation/corrections.py": "names that stand in the file",
-    "server/farfunc_server/evaluation/lowering.py": "the schemas of the op table",
+    "server/farfunc_server/evaluation/operators.py": "the schemas of the op table",
     "server/farfunc_server/evaluation/tensors.py": "DTYPES",
 }
 

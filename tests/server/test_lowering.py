@@ -10,7 +10,7 @@ from farfunc_protocol.graph import Equation, Graph, TensorType
 from farfunc_protocol.ops import OPS
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_server.evaluation.engine import Engine
-from farfunc_server.evaluation.lowering import torch_operator
+from farfunc_server.evaluation.operators import torch_operator
 from support.graphs import array, f64, function_of, i64, wrapped
 
 X = np.array([0.3, -1.2, 2.0])

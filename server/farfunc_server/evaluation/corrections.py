@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch._C._functorch import is_batchedtensor
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
 __all__ = ["CORRECTIONS"]
@@ -46,7 +47,7 @@ def _written(name: str, overload: str = "default") -> Callable[..., torch.Tensor
 
 def bernoulli(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     """``x.clone().bernoulli_(p)``. A 0-d ``p`` of float64 is a number, for which torch draws in another way."""
-    if p.dim() == 0 and p.dtype == torch.float64 and not torch._C._functorch.is_batchedtensor(p):
+    if p.dim() == 0 and p.dtype == torch.float64 and not is_batchedtensor(p):
         with contextlib.suppress(DataDependentOutputException):  # in the dry run
             return torch.ops.aten.bernoulli_.float(x.clone(), float(p))
     return torch.ops.aten.bernoulli_.Tensor(x.clone(), p)

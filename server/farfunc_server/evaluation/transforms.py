@@ -156,7 +156,7 @@ def _vmap(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
     call = torch.func.vmap(
         inner.function,
         in_dims=attributes["in_dims"],
-        out_dims=tuple(None if axis is None else 0 for axis in out_dims),
+        out_dims=tuple(None if axis is None else 0 for axis in out_dims),  # type: ignore[arg-type]  # torch takes None
         randomness=attributes.get("randomness", "error"),
         chunk_size=attributes.get("chunk_size"),
     )
