@@ -209,3 +209,21 @@ def test_index_fill_under_vmap_fills_each_slice_with_its_own_value(engine, in_di
     for row in range(2):
         expected[row, index[0 if in_dims[1] is None else row, 0]] = value[0 if in_dims[2] is None else row]
     np.testing.assert_array_equal(result.to_numpy(), expected)
+
+
+def test_a_process_is_well_until_a_level_or_a_dispatch_key_stays_behind():
+    engine = Engine()
+    broken = wrapped(Graph((f64(3),), (), (Equation("reshape", (0,), {"shape": (2,)}, (1,)),), (1,)))
+    vmap = FlatTransform("vmap", {"in_dims": (0,), "out_dims": (0,)})
+    with pytest.raises(EvaluationError):  # inside of two levels
+        engine.evaluate(broken, [vmap, JACREV], [array(np.zeros((2, 3)))])
+    assert engine.is_well()
+    torch._C._functorch._vmap_increment_nesting(3, "error")
+    try:
+        assert not engine.is_well()
+    finally:
+        torch._C._functorch._vmap_decrement_nesting()
+    assert engine.is_well()
+    with torch._C._AutoDispatchBelowAutograd():
+        assert not engine.is_well()
+    assert engine.is_well()

@@ -36,7 +36,7 @@ from .inference import Budget, Inference, infer
 from .lowering import LoweredGraph, fits, lower
 from .randomness import continued, seeded
 from .tensors import from_tensor, to_tensor, type_of
-from .transforms import FlatCallable, is_stack_empty, transformed
+from .transforms import FlatCallable, dispatch_state, is_stack_empty, transformed
 
 __all__ = ["Engine", "default_memory_bytes"]
 
@@ -107,6 +107,7 @@ class Engine:
         self.device = torch.device(device)
         self.budget = budget or Budget(default_memory_bytes(self.device))
         self._programs: OrderedDict[tuple[int, bytes], Program] = OrderedDict()
+        self._dispatch = dispatch_state()
 
     def evaluate(
         self,
@@ -170,7 +171,8 @@ class Engine:
     def is_well(self) -> bool:
         """Whether this process may go on evaluating after an error.
 
-        A level of torch.func that was left behind would make the next derivative wrong. An index
+        A level of torch.func that was left behind would make the next derivative wrong, and so would a
+        dispatch key that was left on or off. An index
         out of range on a GPU ends the process's use of that GPU: every later call fails.
         """
         if self.device.type == "cuda":
@@ -178,7 +180,7 @@ class Engine:
                 torch.cuda.synchronize(self.device)
             except RuntimeError:
                 return False
-        return is_stack_empty()
+        return is_stack_empty() and dispatch_state() == self._dispatch
 
     def _evaluate(
         self,

@@ -18,7 +18,7 @@ from farfunc_protocol.strict_json import shown
 from farfunc_protocol.transforms import RANDOMNESS, FlatTransform
 from farfunc_protocol.transforms.flat import ATTRIBUTES
 
-__all__ = ["FlatCallable", "is_stack_empty", "transformed"]
+__all__ = ["FlatCallable", "dispatch_state", "is_stack_empty", "transformed"]
 
 Leaves = tuple[torch.Tensor, ...]
 
@@ -35,6 +35,11 @@ class FlatCallable:
 def is_stack_empty() -> bool:
     """Whether no level of a transform is open in this process, as it should be between evaluations."""
     return peek_interpreter_stack() is None
+
+
+def dispatch_state() -> tuple[str, str]:
+    """Which of torch's dispatch keys this thread adds and leaves out; the same between evaluations."""
+    return str(torch._C._dispatch_tls_local_include_set()), str(torch._C._dispatch_tls_local_exclude_set())
 
 
 def transformed(flat: FlatTransform, inner: FlatCallable) -> FlatCallable:
