@@ -39,3 +39,33 @@ def test_a_module_on_meta_is_copied_inside():
 
     data = torch.randn(3)
     torch.testing.assert_close(farfunc.jacfwd(f)(state, data), torch.func.jacfwd(f)(state, data))
+
+
+def conjugated(x):
+    y = x.conj()
+    assert y.is_conj()
+    assert not y.conj().is_conj()
+    assert y[0].is_conj()
+    return (y * x.mT.conj() + y.T.conj() @ x + y.resolve_conj().abs()).real.sum()
+
+
+def a_write_through_conj(x):
+    y = x * 2
+    z = y.conj()
+    z[0] = x[1]
+    y[1] *= 1j
+    z += 1
+    return (y + z * 2).abs().sum()
+
+
+@pytest.mark.parametrize("transform", ["grad", "vmap"])
+def test_lazy_conjugation(transform):
+    data = torch.randn(2, 2, 2, dtype=torch.complex128)[0 if transform == "grad" else slice(None)]
+    expected = getattr(torch.func, transform)(conjugated)(data)
+    torch.testing.assert_close(getattr(farfunc, transform)(conjugated)(data), expected)
+
+
+def test_a_write_through_a_conjugate_reaches_its_base():
+    data = torch.randn(3, 2, 2, dtype=torch.complex128)
+    expected = torch.stack([a_write_through_conj(item) for item in data])
+    torch.testing.assert_close(farfunc.vmap(a_write_through_conj)(data), expected)

@@ -166,7 +166,7 @@ def record(trace: TorchTrace, plan: Plan, args: tuple[Any, ...], kwargs: dict[st
             view = make_view(parent, source, plan.func, _fakes(trace, args), _fakes(trace, kwargs), result, position)
             alias = Alias(trace, value, parent.memory, view)
         attach(result, alias)
-    if any(result.is_conj() or result.is_neg() for result in results):
+    if any(result.is_neg() for result in results):
         return _without_bits(trace, out)
     return out
 
@@ -282,7 +282,7 @@ def _operand_types(operand: ValueOperand) -> Any:
 
 
 def _without_bits(trace: TorchTrace, out: Any) -> Any:
-    """Lazy conjugation and negation are carried out, so that what follows meets plain tensors."""
+    """Lazy negation is carried out, so that what follows meets plain tensors."""
 
     def resolve(tensor: torch.Tensor) -> torch.Tensor:
         return trace.run(lambda: tensor.resolve_conj().resolve_neg())

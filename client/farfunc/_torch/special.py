@@ -176,8 +176,19 @@ def _select_scatter(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) ->
 
 
 def _conj(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """Conjugation is done at once: a bit that says 'later' is nothing that a graph could carry."""
-    return call(trace, aten.conj_physical.default, args, {}) if args[0].is_complex() else args[0]
+    """Conjugation is done at once: a bit that says 'later' is nothing that a graph could carry.
+
+    The tensor that the function sees has the bit, and its value is conjugated already.
+    """
+    source = args[0]
+    if not source.is_complex() or func is aten._conj_physical.default:
+        return call(trace, aten.conj_physical.default, args, {}) if source.is_complex() else source
+    parent = trace.alias(source)
+    result = fake_call(trace, aten._conj.default, args, {})
+    conjugated = call(trace, aten.conj_physical.default, args, {})
+    view = View(parent, torch.conj_physical, lambda old, new: torch.conj_physical(new))
+    attach(result, Alias(trace, trace.lower(conjugated), parent.memory, view))
+    return result
 
 
 def _all_true(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
