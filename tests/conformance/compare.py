@@ -1,5 +1,5 @@
-"""One case, computed locally by torch.func and remotely, up to the transport: traced, written to bytes, read,
-validated, lowered and differentiated by the server's own code.
+"""One case, computed by torch.func and by farfunc, up to the transport: the client's own transforms trace and write to
+bytes; these are read, validated, lowered and differentiated by the server's own code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from farfunc_protocol.errors import FarfuncError, TraceError
-from support.local_and_remote import evaluate, traced, travelled
+from support.evaluators import InProcess
 
 from .cases import SEED, Case
 
@@ -22,6 +22,9 @@ __all__ = ["AGREE", "CRASHED", "KINDS", "LOCAL_FAILS", "UNSUPPORTED", "WRONG", "
 AGREE, UNSUPPORTED, WRONG, CRASHED, LOCAL_FAILS = "agree", "unsupported", "wrong", "crashed", "local fails"
 KINDS = (CRASHED, WRONG, UNSUPPORTED, AGREE, LOCAL_FAILS)
 """The worst first: an entry is what its worst case is."""
+
+_REFUSALS = (FarfuncError, RuntimeError, ValueError, TypeError, IndexError)
+"""What may be raised where local torch.func refuses, too; torch itself finds some of its errors during a trace."""
 
 _TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
 
@@ -60,45 +63,35 @@ def compare(case: Case) -> Outcome:
 
 
 def _compare(case: Case) -> Outcome:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        transforms = ["jacrev", "jacfwd"] if case.forward else ["jacrev"]
-        local = {name: _attempt(lambda name=name: _locally(name, case)) for name in transforms}
-        try:
-            torch.manual_seed(SEED)
-            function = travelled(traced(case.function, *case.arguments))
-        except FarfuncError as error:
-            if all(isinstance(result, Exception) for result in local.values()):
-                return Outcome(LOCAL_FAILS, _shown(local["jacrev"]))
-            kind = UNSUPPORTED if isinstance(error, TraceError) else CRASHED
-            return Outcome(kind, _shown(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-            if all(isinstance(result, Exception) for result in local.values()):
-                return Outcome(LOCAL_FAILS, _shown(local["jacrev"]))
-            return Outcome(CRASHED, _shown(error))
-        counted = 0
-        for name, expected in local.items():
-            remote = _attempt(
-                lambda name=name: evaluate(function, name, case.arguments, case.differentiated, seed=SEED)
-            )
-            if isinstance(expected, Exception):
-                if isinstance(remote, Exception) and not isinstance(remote, FarfuncError):
-                    return Outcome(CRASHED, f"{name}: {_shown(remote)}")
-                continue
-            counted += 1
-            if isinstance(remote, Exception):
-                return Outcome(CRASHED, f"{name}: {_shown(remote)}")
-            difference = _difference(expected, remote)
-            if difference:
-                return Outcome(WRONG, f"{name}: {difference}")
-    return Outcome(AGREE) if counted else Outcome(LOCAL_FAILS, _shown(local["jacrev"]))
+    counted, refusal = 0, ""
+    remote = InProcess()
+    for name in ("jacrev", "jacfwd") if case.forward else ("jacrev",):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = _attempt(lambda name=name: _transform(torch.func, name, case))
+            given = _attempt(lambda name=name: _transform(remote, name, case))
+        if isinstance(expected, Exception):
+            refusal = refusal or _shown(expected)
+            if isinstance(given, Exception) and not isinstance(given, _REFUSALS):
+                return Outcome(CRASHED, f"{name}: {_shown(given)}")
+            continue
+        counted += 1
+        if isinstance(given, Exception):
+            kind = UNSUPPORTED if isinstance(given, TraceError) else CRASHED
+            return Outcome(kind, _shown(given))
+        difference = _difference(expected, given)
+        if difference:
+            return Outcome(WRONG, f"{name}: {difference}")
+    return Outcome(AGREE) if counted else Outcome(LOCAL_FAILS, refusal)
 
 
-def _locally(name: str, case: Case) -> list[torch.Tensor]:
+def _transform(transforms: Any, name: str, case: Case) -> list[torch.Tensor]:
+    """The Jacobians, and the arguments as the function has left them."""
     torch.manual_seed(SEED)
+    arguments = [argument.clone() for argument in case.arguments]
     options = {"randomness": "same"} if name == "jacfwd" else {}
-    transformed = getattr(torch.func, name)(case.function, case.differentiated, **options)
-    return tree_leaves(transformed(*case.arguments))
+    transformed = getattr(transforms, name)(case.function, case.differentiated, **options)
+    return [*tree_leaves(transformed(*arguments)), *arguments]
 
 
 def _attempt(call: Callable[[], Any]) -> Any:

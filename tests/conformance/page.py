@@ -22,16 +22,17 @@ operators that a graph may hold; what a function calls beyond them is written in
 refused by an error that names the line.
 
 This page is written by `make conformance`: for each entry of PyTorch's operator database that supports autograd, every
-float64 sample call (another dtype where the entry has no float64) is traced, written to bytes, read, validated, lowered
-and differentiated by the server's code, and compared with local `torch.func`: `jacrev`, and `jacfwd` where the database
-says that forward mode is supported, by all floating-point tensors of the call at once, or by its first where torch
-knows no more. torch {version}, on the CPU.
+float64 sample call (another dtype where the entry has no float64) is differentiated by `farfunc.jacrev`, and by
+`farfunc.jacfwd` where the database says that forward mode is supported, with respect to all floating-point tensors of
+the call at once, or to its first where torch knows no more: traced, written to bytes, read, validated, lowered and
+evaluated by the server's code. The Jacobians, and the arguments as the call leaves them, are compared with those of
+local `torch.func`. torch {version}, on the CPU.
 
 - *agree*: every sample agrees to the rounding of its dtype. In {closed_over} samples, indices, masks or lengths that
   decide about a shape are constants of the function, not arguments.
 - *unsupported*: at least one sample is refused by a typed error that names the user's line and the way out; the others
   agree.
-- *wrong*, *crashed*: another result; any other error, or none for ten minutes.
+- *wrong*, *crashed*: another result; any other error, or none for half an hour.
 - *nothing to compare*: local `torch.func` refuses every sample, or none has a dense floating-point tensor.
 
 Complex tensors go in and come out as pairs of real numbers, for `jacrev` and `jacfwd` take real functions. The Jacobian

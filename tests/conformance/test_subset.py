@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from conformance.cases import cases_of, entries
 from conformance.compare import AGREE, LOCAL_FAILS, UNSUPPORTED, compare
 from conformance.page import core_operators

@@ -61,12 +61,15 @@ class View:
         ``back(parent, view) -> parent`` with the view's elements in place; None where that is impossible.
     grad:
         Whether it was made outside of ``torch.no_grad()``.
+    is_detached:
+        Whether autograd does not see what is written to it.
     """
 
     parent: Alias
     through: Through
     back: Back | None
     grad: bool = field(default_factory=torch.is_grad_enabled)
+    is_detached: bool = False
 
 
 class Alias:
@@ -90,6 +93,16 @@ class Alias:
         while alias.view is not None:
             alias = alias.view.parent
         return alias
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether autograd does not see what is written to it."""
+        alias = self
+        while alias.view is not None:
+            if alias.view.is_detached:
+                return True
+            alias = alias.view.parent
+        return False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         # copy.deepcopy(tensor) copies a tensor's attributes: the copy is another tensor.

@@ -76,7 +76,8 @@ def write_tensor(trace: TorchTrace, target: torch.Tensor, result: torch.Tensor, 
             )
         result = trace.run(result.to, target.dtype)
     alias = check_writable(trace, target, func)
-    if trace.grad_enabled and alias.memory.origin == "argument" and alias.memory.first_write is None:
+    is_seen = trace.grad_enabled and not alias.is_detached
+    if is_seen and alias.memory.origin == "argument" and alias.memory.first_write is None:
         alias.memory.first_write = user_line(), alias.view is not None
     if trace.grad_enabled or not _has_derivative(alias):
         reason = write(alias, result)

@@ -14,7 +14,7 @@ from .aliases import Alias, Memory, View, alias_of, attach, write
 from .capture import NotConstant, outside_traces
 from .dispatch import call, evaluated, fake_call, record
 from .indexing import index, index_put, masked_select, repeat_interleave
-from .inplace import check_writable, write_tensor
+from .normalization import batch_norm, instance_norm, native_batch_norm
 from .plans import plan_for
 from .refusals import refuse_dual, refuse_operator, refuse_value, refuse_write
 
@@ -288,29 +288,6 @@ def _resolved(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     return record(trace, plan_for(func), args, kwargs) if args[0].is_conj() or args[0].is_neg() else args[0]
 
 
-def _batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """In training the running statistics are written to, which the schema does not say."""
-    named = _named(func, args, kwargs)
-    mean, var = named["running_mean"], named["running_var"]
-    if not named.get("training", named.get("use_input_stats")) or mean is None:
-        return record(trace, plan_for(func), args, kwargs)
-    for statistic in (mean, var):
-        check_writable(trace, statistic, func)
-    if func is aten.instance_norm.default:
-        refuse_operator(f"{func} updates running statistics", "use track_running_stats=False")
-    data, momentum = named["input"], named["momentum"]
-    named.update(running_mean=None, running_var=None)
-    result = call(trace, func, tuple(named.values()), {})
-
-    def update() -> None:
-        dims = [dim for dim in range(data.dim()) if dim != 1]
-        write_tensor(trace, mean, mean + momentum * (data.mean(dims).detach() - mean), func)
-        write_tensor(trace, var, var + momentum * (data.var(dims).detach() - var), func)
-
-    trace.run(update)
-    return result
-
-
 def _dual(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     refuse_dual(func)
 
@@ -360,8 +337,10 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten.as_strided.default: _as_strided,
     aten.as_strided_copy.default: _as_strided_copy,
     aten.as_strided_scatter.default: _as_strided_scatter,
-    aten.batch_norm.default: _batch_norm,
-    aten.instance_norm.default: _batch_norm,
+    aten.batch_norm.default: batch_norm,
+    aten.instance_norm.default: instance_norm,
+    aten._native_batch_norm_legit.default: native_batch_norm,
+    aten._batch_norm_with_update.default: native_batch_norm,
     aten.index.Tensor: index,
     aten.index_put.default: index_put,
     aten.masked_select.default: masked_select,

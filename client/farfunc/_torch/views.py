@@ -55,8 +55,7 @@ def make_view(
         # Not the call itself: `view` asks for strides that a regenerated parent need not have.
         return View(parent, lambda tensor: tensor.reshape(shape), _reshape_back)
     if name == "detach" or name == "detach_":
-        # The elements written would have to arrive without their derivative, those around them with it.
-        return View(parent, lambda tensor: tensor.detach(), None if read_varies(parent) else _reshape_back)
+        return View(parent, lambda tensor: tensor.detach(), _detach_back, is_detached=True)
     back = _BACK.get(name)
     if back is not None and index is None:
         return View(parent, through, back(*args[1:], **kwargs))
@@ -72,11 +71,6 @@ def make_view(
     return View(parent, through, None)
 
 
-def read_varies(alias: Alias) -> bool:
-    """Whether an alias has a derivative that a write must not disturb."""
-    return alias.value.varies
-
-
 def positions_in(parent: torch.Tensor, through: Through) -> torch.Tensor:
     """For each element of a view, its flat index in the parent: the view, taken of real indices."""
     indices = torch.arange(parent.numel()).reshape(tuple(parent.shape))
@@ -85,6 +79,16 @@ def positions_in(parent: torch.Tensor, through: Through) -> torch.Tensor:
 
 def _reshape_back(parent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     return new.reshape(tuple(parent.shape))
+
+
+def _detach_back(parent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    # Autograd does not see a write to x.detach(): x has other elements then, and the derivative that it had.
+    with torch.enable_grad():
+        return new.detach() + (parent - parent.detach()).nan_to_num(0.0) if _is_inexact(parent) else new
+
+
+def _is_inexact(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _generic_back(through: Through) -> Back:
