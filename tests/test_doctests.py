@@ -4,6 +4,7 @@ import doctest
 import importlib
 
 import pytest
+
 from support.imports import Source, sources
 from support.paths import CLIENT, PROTOCOL, SERVER
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from support.imports import Source, sources
 from support.paths import CLIENT, PROTOCOL, ROOT, SERVER
 
