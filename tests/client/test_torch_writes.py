@@ -155,6 +155,26 @@ def without_grad(x):
     return y * x
 
 
+def through_a_detached_view(x):
+    y = x.sin()
+    y.detach()[0] = 2.0
+    y.data.clamp_(max=0.5)
+    return y * x
+
+
+def statistics(x):
+    data = x.reshape(2, 2, 6)
+    mean, var = torch.zeros(2, dtype=x.dtype), torch.ones(2, dtype=x.dtype)
+    once = torch.nn.functional.batch_norm(data, mean, var, training=True, momentum=0.3)
+    again = torch.nn.functional.instance_norm(data, mean, var, momentum=0.2)
+    return once, again, mean, var
+
+
+def renormalised_weights(x):
+    weights = x * 3
+    return torch.nn.functional.embedding(torch.tensor([1, 2, 1]), weights, max_norm=1.0), weights
+
+
 def a_view_from_before(x):
     y = x.clone()
     column = y[:, 0]
@@ -167,7 +187,8 @@ def a_view_from_before(x):
 FUNCTIONS = [
     a_row, slices, by_a_mask, by_functions, transposed_views, swapped_rows, rows_in_a_loop, a_diagonal_and_a_flat_view,
     views_of_views, shapes_in_place, by_indices, zeros_and_fills, overlapping_windows, a_broadcast_and_a_conversion,
-    parts_of_complex_numbers, an_accumulator, one_memory_two_names, without_grad, a_view_from_before,
+    parts_of_complex_numbers, an_accumulator, one_memory_two_names, without_grad, through_a_detached_view,
+    a_view_from_before,
 ]  # fmt: skip
 
 
@@ -194,7 +215,7 @@ def results_in_out(x):
     return first, second
 
 
-@pytest.mark.parametrize("function", [chunks, results_in_out])
+@pytest.mark.parametrize("function", [chunks, results_in_out, statistics, renormalised_weights])
 def test_write_that_autograd_refuses_and_a_graph_can_say(function):
     assert_same_as_local(function, x, transforms=(None,))
     traced(function, x)

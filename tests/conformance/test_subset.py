@@ -9,10 +9,7 @@ from conformance.compare import AGREE, LOCAL_FAILS, UNSUPPORTED, compare
 from conformance.page import core_operators
 from farfunc_protocol.ops import DECOMPOSED, EXCLUDED, OPS
 
-REFUSED = {
-    "as_strided.partial_views",
-    "nn.functional.batch_norm.without_cudnn",
-}
+REFUSED = {"as_strided.partial_views"}
 """Of those below: why, says docs/operators.md."""
 
 
