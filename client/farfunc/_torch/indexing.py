@@ -10,6 +10,7 @@ import torch
 
 from .capture import NotConstant, outside_traces
 from .plans import plan_for
+from .recording import record
 from .refusals import refuse_value
 
 if TYPE_CHECKING:
@@ -23,16 +24,12 @@ _MASKS = (torch.bool, torch.uint8)
 
 def index(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``x[mask]``, ``x[i, j]``."""
-    from .dispatch import record
-
     tensor, indices = args
     return record(trace, plan_for(func), (tensor, _positions(trace, func, indices)), {})
 
 
 def index_put(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``x[mask] = y``, ``x[i, j] = y``."""
-    from .dispatch import record
-
     tensor, indices, values, accumulate = (*args, *kwargs.values(), False)[:4]
     try:
         indices = _positions(trace, func, indices, refuse=False)

@@ -12,7 +12,7 @@ from farfunc_protocol.builder import Value
 
 from .aliases import Alias, Memory, View, attach, write
 from .location import user_line
-from .plans import find_overload
+from .plans import decomposition_of, find_overload
 from .refusals import refuse_operator, refuse_write
 from .views import make_view
 
@@ -161,8 +161,6 @@ def _run_out(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[s
 
 def _change_shape(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The tensor becomes a view of what it was."""
-    from .dispatch import call
-
     target = args[0]
     alias = trace.alias(target)
     if alias.memory.origin == "captured":
@@ -171,7 +169,7 @@ def _change_shape(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: d
     # What it was stays the parent: an alias of its own, on a tensor of the same strides.
     before = torch.empty_strided(target.size(), target.stride(), dtype=target.dtype, device=target.device)
     attach(before, alias)
-    after = call(trace, functional, (before, *args[1:]), kwargs)
+    after = trace.call(functional, (before, *args[1:]), kwargs)
     func(target, *args[1:], **kwargs)
     view: View | None = make_view(alias, before, functional, (before, *args[1:]), kwargs, target, None)
     attach(target, Alias(trace, trace.lower(after), alias.memory, view))
@@ -179,11 +177,8 @@ def _change_shape(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: d
 
 
 def _decomposed(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from .dispatch import decompose
-    from .plans import decomposition_of
-
     if func._can_decompose() or decomposition_of(func) is not None:
-        return decompose(trace, func, args, kwargs)
+        return trace.decompose(func, args, kwargs)
     refuse_operator(f"{func} writes in place, and has no functional counterpart in the op table")
 
 

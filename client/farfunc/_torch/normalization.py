@@ -12,6 +12,7 @@ import torch
 
 from .inplace import check_writable, write_tensor
 from .plans import plan_for
+from .recording import record
 
 if TYPE_CHECKING:
     from .trace import TorchTrace
@@ -27,7 +28,7 @@ def batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """``batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled)``."""
     named = _named(func, args, kwargs)
     if not named["training"] or named["running_mean"] is None:
-        return _record(trace, func, args, kwargs)
+        return record(trace, plan_for(func), args, kwargs)
     return _without_statistics(trace, func, named, axes_kept=(1,))
 
 
@@ -35,7 +36,7 @@ def instance_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> A
     """``instance_norm(input, ..., running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled)``."""
     named = _named(func, args, kwargs)
     if not named["use_input_stats"] or named["running_mean"] is None:
-        return _record(trace, func, args, kwargs)
+        return record(trace, plan_for(func), args, kwargs)
     return _without_statistics(trace, func, named, axes_kept=(0, 1))
 
 
@@ -46,11 +47,13 @@ def native_batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) 
     tail = (named["momentum"], named["eps"])
     if named.get("training", True):
         _check(trace, func, named)
-        results = _record(trace, aten._native_batch_norm_legit.no_stats, (*head, True, *tail), {})
+        results = record(trace, plan_for(aten._native_batch_norm_legit.no_stats), (*head, True, *tail), {})
         _update(trace, func, named, axes_kept=(1,))
     else:
         statistics = (named["running_mean"], named["running_var"])
-        results = _record(trace, aten._native_batch_norm_legit_no_training.default, (*head, *statistics, *tail), {})
+        results = record(
+            trace, plan_for(aten._native_batch_norm_legit_no_training.default), (*head, *statistics, *tail), {}
+        )
     if func is aten._batch_norm_with_update.default:
         results = (*results, trace.run(torch.zeros, 0, dtype=torch.uint8))  # memory for cuDNN
     return results
@@ -58,7 +61,7 @@ def native_batch_norm(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) 
 
 def _without_statistics(trace: TorchTrace, func: Any, named: dict[str, Any], axes_kept: tuple[int, ...]) -> Any:
     _check(trace, func, named)
-    result = _record(trace, func, tuple({**named, "running_mean": None, "running_var": None}.values()), {})
+    result = record(trace, plan_for(func), tuple({**named, "running_mean": None, "running_var": None}.values()), {})
     _update(trace, func, named, axes_kept)
     return result
 
@@ -89,9 +92,3 @@ def _update(trace: TorchTrace, func: Any, named: dict[str, Any], axes_kept: tupl
 def _named(func: Any, args: Args, kwargs: Kwargs) -> dict[str, Any]:
     names = [argument.name for argument in func._schema.arguments]
     return {**dict(zip(names, args, strict=False)), **kwargs}
-
-
-def _record(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    from .dispatch import record
-
-    return record(trace, plan_for(func), args, kwargs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +9,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from .aliases import Alias, Memory, View, alias_of, attach, write
-from .capture import NotConstant, outside_traces
-from .dispatch import call, evaluated, fake_call, record
+from .fakes import fake_call
 from .indexing import index, index_put, masked_select, repeat_interleave
 from .normalization import batch_norm, instance_norm, native_batch_norm
 from .plans import plan_for
-from .refusals import refuse_dual, refuse_operator, refuse_value, refuse_write
+from .recording import record
+from .refusals import refuse_dual, refuse_write
+from .strided import as_strided, as_strided_copy, as_strided_scatter
+from .values import python_value
 
 if TYPE_CHECKING:
     from .trace import TorchTrace
@@ -31,46 +31,6 @@ Kwargs = dict[str, Any]
 def _device(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     tensor = args[0]
     return tensor.fake_device if isinstance(tensor, FakeTensor) else func(*args, **kwargs)
-
-
-def _python_value(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """``float(x)``, ``if x:``: the value of a constant, and of nothing else."""
-    try:
-        return evaluated(trace, func, args, kwargs)
-    except NotConstant:
-        if func is aten.is_nonzero.default and (answer := _assumed(_calling_code())) is not None:
-            return answer
-        needed = "a boolean" if func is aten.is_nonzero.default or args[0].dtype == torch.bool else "a number"
-        refuse_value(func, needed)
-
-
-_DISTRIBUTIONS = os.path.dirname(torch.distributions.__file__)
-
-
-def _assumed(code: Any) -> bool | None:
-    """What torch's own functions are told where they ask whether elements are valid: that these are.
-
-    The elements are known on the server, whose result holds NaN where they are not.
-    """
-    if os.path.dirname(code.co_filename) == _DISTRIBUTIONS and code.co_name in (
-        "__init__",
-        "check",
-        "_validate_sample",
-    ):
-        return True
-    return False if code is torch.nn.functional.gaussian_nll_loss.__code__ else None
-
-
-def _calling_code() -> Any:
-    """The function that asks for a value: the innermost that is no part of the tracer."""
-    frame = sys._getframe(1)
-    while os.path.dirname(frame.f_code.co_filename) == _HERE:
-        assert frame.f_back is not None
-        frame = frame.f_back
-    return frame.f_code
-
-
-_HERE = os.path.dirname(__file__)
 
 
 def _lift_fresh(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -127,7 +87,7 @@ def _convert(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     copy = bool(named.get("copy", func is aten._to_copy.default))
     if dtype == source.dtype:
         if copy:
-            return call(trace, aten.clone.default, (source,), {})
+            return trace.call(aten.clone.default, (source,), {})
         trace.alias(source)
         return source if alias_of(source) is not None else trace.constants.fake_of(source)
     return record(trace, plan_for(aten.to.dtype), (source, dtype), {})
@@ -162,7 +122,7 @@ def _slice(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     start, end, step = slice(named["start"], named["end"], named["step"]).indices(source.shape[dim])
     end = max(start, end)
     if (start, end, step) == (0, source.shape[dim], 1):
-        return call(trace, aten.alias.default, (source,), {})
+        return trace.call(aten.alias.default, (source,), {})
     return record(trace, plan_for(func), (source, dim % source.dim(), start, end, step), {})
 
 
@@ -182,25 +142,25 @@ def _conj(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """
     source = args[0]
     if not source.is_complex() or func is aten._conj_physical.default:
-        return call(trace, aten.conj_physical.default, args, {}) if source.is_complex() else source
+        return trace.call(aten.conj_physical.default, args, {}) if source.is_complex() else source
     parent = trace.alias(source)
     result = fake_call(trace, aten._conj.default, args, {})
-    conjugated = call(trace, aten.conj_physical.default, args, {})
+    conjugated = trace.call(aten.conj_physical.default, args, {})
     view = View(parent, torch.conj_physical, lambda old, new: torch.conj_physical(new))
     attach(result, Alias(trace, trace.lower(conjugated), parent.memory, view))
     return result
 
 
 def _all_true(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    return call(trace, aten.all.default, args, {})
+    return trace.call(aten.all.default, args, {})
 
 
 def _any_true(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    return call(trace, aten.any.default, args, {})
+    return trace.call(aten.any.default, args, {})
 
 
 def _neg_view(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    return call(trace, aten.neg.default, args, {})
+    return trace.call(aten.neg.default, args, {})
 
 
 def _detach(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -223,64 +183,9 @@ def _detach_(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
 def _empty(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     """``torch.empty``: any elements will do, and zeros are the same ones each time."""
     result = fake_call(trace, func, args, kwargs)
-    zeros = call(trace, aten.zeros.default, (tuple(result.shape),), {"dtype": result.dtype})
+    zeros = trace.call(aten.zeros.default, (tuple(result.shape),), {"dtype": result.dtype})
     attach(result, Alias(trace, trace.lower(zeros), Memory("local", trace.builder)))
     return result
-
-
-def _as_strided(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """A view of memory itself: the elements are picked by their position in the base."""
-    alias = _with_known_layout(trace, func, args[0])
-    result = fake_call(trace, func, args, kwargs)
-    source = args[0]
-    with outside_traces():
-        size = source.untyped_storage().nbytes() // source.element_size()
-        memory = torch.full((size,), -1, dtype=torch.int64)
-        memory.as_strided(source.size(), source.stride(), source.storage_offset()).copy_(
-            torch.arange(source.numel()).reshape(tuple(source.shape))
-        )
-        positions = memory.as_strided(result.size(), result.stride(), result.storage_offset()).clone()
-        outside = bool((positions < 0).any())
-        flat = positions.reshape(-1)
-    if outside:
-        refuse_operator(f"{func} reaches elements outside the tensor", "use indexing or unfold")
-
-    def through(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.reshape(-1)[positions]
-
-    def back(parent: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-        return torch.index_put(parent.reshape(-1), (flat,), new.reshape(-1)).reshape(tuple(parent.shape))
-
-    picked = trace.run(through, source)
-    attach(result, Alias(trace, trace.lower(picked), alias.memory, View(alias, through, back)))
-    return result
-
-
-def _with_known_layout(trace: TorchTrace, func: Any, source: torch.Tensor) -> Alias:
-    """Refuse a tensor whose layout in memory may follow from that of an argument, which does not travel."""
-    alias = trace.alias(source)
-    known = alias.memory.origin == "local" and (source.dim() <= 1 or not alias.value.varies)
-    if alias.view is not None or not known:
-        refuse_operator(
-            f"{func} reads memory: how the function's arguments lie in memory does not travel with them",
-            "use indexing, unfold or select, or apply it to x.reshape(-1).clone()",
-        )
-    return alias
-
-
-def _as_strided_copy(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    return trace.run(lambda: torch.as_strided(*args, **kwargs).clone())
-
-
-def _as_strided_scatter(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    _with_known_layout(trace, func, args[0])
-
-    def scatter() -> torch.Tensor:
-        copy = args[0].clone()
-        copy.as_strided(*args[2:], **kwargs).copy_(args[1])
-        return copy
-
-    return trace.run(scatter)
 
 
 def _resolved(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -294,11 +199,11 @@ def _dual(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     torch.ops.prim.device.default: _device,
-    aten.item.default: _python_value,
-    aten._local_scalar_dense.default: _python_value,
-    aten.is_nonzero.default: _python_value,
-    aten.equal.default: _python_value,
-    aten.allclose.default: _python_value,
+    aten.item.default: python_value,
+    aten._local_scalar_dense.default: python_value,
+    aten.is_nonzero.default: python_value,
+    aten.equal.default: python_value,
+    aten.allclose.default: python_value,
     aten.lift_fresh.default: _lift_fresh,
     aten.lift_fresh_copy.default: _lift_fresh,
     aten.lift.default: _lift_fresh,
@@ -334,9 +239,9 @@ SPECIAL: dict[Any, Callable[[TorchTrace, Any, Args, Kwargs], Any]] = {
     aten.new_empty.default: _empty,
     aten.new_empty_strided.default: _empty,
     aten._efficientzerotensor.default: _empty,
-    aten.as_strided.default: _as_strided,
-    aten.as_strided_copy.default: _as_strided_copy,
-    aten.as_strided_scatter.default: _as_strided_scatter,
+    aten.as_strided.default: as_strided,
+    aten.as_strided_copy.default: as_strided_copy,
+    aten.as_strided_scatter.default: as_strided_scatter,
     aten.batch_norm.default: batch_norm,
     aten.instance_norm.default: instance_norm,
     aten._native_batch_norm_legit.default: native_batch_norm,

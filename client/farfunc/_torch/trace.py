@@ -21,7 +21,7 @@ from .._writes import Write
 from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
 from .conversion import torch_dtype
-from .dispatch import TraceMode
+from .dispatch import TraceMode, call, decompose
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
 from .location import user_line
@@ -220,6 +220,14 @@ class TorchTrace:
             if tensor.requires_grad and tensor.is_leaf and found.value.varies and _is_meant(tensor):
                 refuse_tape()
         return found
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do with an operator what is done where the user's function calls it."""
+        return call(self, func, args, kwargs)
+
+    def decompose(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record an operator by torch's own definition of it."""
+        return decompose(self, func, args, kwargs)
 
     def run(self, function: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
         """Call a function of tensors, whose operators are recorded."""

@@ -1,0 +1,52 @@
+"""What an operator returns, without its elements: found by calling it on fake tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+from torch.utils._pytree import tree_leaves
+
+from .aliases import alias_of
+
+if TYPE_CHECKING:
+    from .trace import TorchTrace
+
+__all__ = ["UNKNOWN_TO_FAKES", "fake_call", "fakes", "stand_in", "tensors_in"]
+
+UNKNOWN_TO_FAKES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+"""Raised where the result, or its shape, depends on elements."""
+
+
+def fake_call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The results without their elements: dtype, shape, strides, and what shares memory with what."""
+    if "device" in kwargs:
+        kwargs = {**kwargs, "device": trace.device}
+    return func(*fakes(trace, args), **fakes(trace, kwargs))
+
+
+def fakes(trace: TorchTrace, given: Any) -> Any:
+    """The arguments, with fakes in place of real tensors."""
+    if isinstance(given, torch.Tensor):
+        return stand_in(trace, given)
+    if isinstance(given, dict):
+        return {name: fakes(trace, item) for name, item in given.items()} if given else given
+    if isinstance(given, list | tuple) and any(isinstance(item, torch.Tensor | list | tuple) for item in given):
+        return type(given)([fakes(trace, item) for item in given])
+    return given
+
+
+def stand_in(trace: TorchTrace, tensor: torch.Tensor) -> torch.Tensor:
+    """The fake of a tensor: itself, for one of the trace."""
+    trace.alias(tensor)
+    return tensor if alias_of(tensor) is not None else trace.constants.fake_of(tensor)
+
+
+def tensors_in(args: Any, kwargs: Any) -> list[torch.Tensor]:
+    """Every tensor in the arguments of a call."""
+    return [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
