@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from support.local_and_remote import FRONT_END, assert_same_as_local, ops_of, traced
+from support.local_and_remote import FRONT_END, assert_same_as_local, evaluate, ops_of, traced, travelled
 
 REVERSE = (None, "jacrev")  # where torch itself has no forward mode: fused attention
 torch.manual_seed(20260511)
@@ -222,16 +222,20 @@ def test_random_operators_draw_anew_each_time():
     assert ops_of(lambda x: F.dropout(x, 0.5) + torch.rand(6, dtype=x.dtype), x) == ["dropout", "rand", "add.Tensor"]
 
 
-def test_default_dtype_is_written_down():
+def test_the_default_dtype_of_the_caller_holds():
+    def function(x):
+        return x + torch.zeros(6) + torch.arange(6) / 2 + torch.sin(torch.arange(6)) + torch.tensor(1) * 0.1
+
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        function = traced(lambda x: x + torch.zeros(6) + torch.arange(6) / 2, x.float())
+        graph = travelled(traced(function, x.float()))
+        expected = function(x.float())
     finally:
         torch.set_default_dtype(before)
-    zeros = next(equation for equation in function.graph.equations if equation.op == "zeros")
-    assert zeros.attributes["dtype"] == "float64"
-    assert traced(lambda x: x, x).graph.inputs == (FRONT_END.type_of(x),)
+    (given,) = evaluate(graph, None, [x.float()], [0])
+    torch.testing.assert_close(given, expected)
+    assert given.dtype == torch.float64
 
 
 def test_the_device_of_the_call_is_seen():

@@ -9,6 +9,7 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from farfunc_protocol.builder import Value, ValueOperand
+from farfunc_protocol.dtypes import DTYPES
 from farfunc_protocol.errors import InvalidArray, InvalidGraph, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
 from farfunc_protocol.ops.op import Op
@@ -50,6 +51,9 @@ def record(trace: TorchTrace, plan: Plan, args: tuple[Any, ...], kwargs: dict[st
         if out is None:
             return _without_row(trace, plan.func, args, kwargs)
     results = [out] if isinstance(out, torch.Tensor) else list(out)
+    if attributes.get("dtype") is None and _follows_default_dtype(plan, operands, results):
+        default = torch.get_default_dtype()
+        return trace.run(lambda: plan.func(*_converted(args, default), **_converted(kwargs, default)))
     views: list[tuple[torch.Tensor, Alias] | None] = [None] * len(results)
     if plan.may_alias:
         sources = [stand_in(trace, leaf) for leaf in tensors_in(args, kwargs)]
@@ -76,6 +80,26 @@ def record(trace: TorchTrace, plan: Plan, args: tuple[Any, ...], kwargs: dict[st
     if any(result.is_neg() for result in results):
         return _without_bits(trace, out)
     return out
+
+
+def _follows_default_dtype(plan: Plan, operands: list[ValueOperand], results: list[Any]) -> bool:
+    """Whether the result is inexact for torch's default dtype alone: ``torch.arange(3) / 2``.
+
+    The server has float32 there. Where this process has another, the operands are converted first.
+    """
+    if torch.get_default_dtype() is torch.float32 or plan.makes_dtype:
+        return False
+    values = [value for operand in operands for value in _values(operand)]
+    exact = all(DTYPES[value.type.dtype].category in ("bool", "integral") for value in values)
+    return bool(values) and exact and any(result is not None and not _is_exact(result) for result in results)
+
+
+def _is_exact(tensor: torch.Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _converted(given: Any, dtype: torch.dtype) -> Any:
+    return tree_map_only(torch.Tensor, lambda tensor: tensor.to(dtype), given)
 
 
 def _add(
