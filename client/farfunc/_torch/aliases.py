@@ -19,7 +19,7 @@ from farfunc_protocol.builder import GraphBuilder, Value
 if TYPE_CHECKING:
     from .trace import TorchTrace
 
-__all__ = ["Alias", "Memory", "View", "alias_of", "attach", "read", "write"]
+__all__ = ["Alias", "Memory", "View", "alias_of", "attach", "read", "shares_memory", "write"]
 
 Through = Callable[[torch.Tensor], torch.Tensor]
 Back = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -118,6 +118,11 @@ def attach(tensor: torch.Tensor, alias: Alias) -> None:
     """Let a tensor stand for an alias."""
     alias.storage = tensor.untyped_storage()._cdata
     tensor.__dict__["_farfunc_alias"] = alias
+
+
+def shares_memory(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether a write to one tensor may reach the other."""
+    return torch._C._is_alias_of(left, right)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def read(alias: Alias) -> Value:

@@ -176,8 +176,9 @@ class Constants:
                 arguments[argument.name] = self._operand(next(operands))
             elif argument.name in equation.attributes:
                 value = equation.attributes[argument.name]
-                is_dtype = argument.type.base == "ScalarType" and value is not None
-                arguments[argument.name] = torch_dtype(value) if is_dtype else value
+                if argument.type.base == "ScalarType" and value is not None:
+                    value = torch_dtype(value)
+                arguments[argument.name] = value
         packet = getattr(torch.ops.aten, schema.name)
         with outside_traces():
             result = getattr(packet, schema.overload)(**arguments)

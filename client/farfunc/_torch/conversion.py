@@ -10,10 +10,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import DTYPES
-from farfunc_protocol.errors import InvalidArray
+from farfunc_protocol.errors import InvalidArray, TraceError
 from farfunc_protocol.graph import TensorType
 
-__all__ = ["dtype_name", "tensor_type", "to_array", "to_ndarray", "to_tensor", "torch_dtype"]
+__all__ = ["dtype_name", "lengths", "tensor_type", "to_array", "to_ndarray", "to_tensor", "torch_dtype"]
 
 _NAMES = {getattr(torch, name): name for name in DTYPES}
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
@@ -37,6 +37,15 @@ def torch_dtype(name: str) -> torch.dtype:
 def tensor_type(tensor: torch.Tensor) -> TensorType:
     """The dtype and shape of a tensor."""
     return TensorType(dtype_name(tensor.dtype), tuple(tensor.shape))
+
+
+def lengths(type: TensorType) -> tuple[int, ...]:
+    """The shape of a tensor for which a function is traced: torch code may ask for each length, so each is known."""
+    if not all(isinstance(length, int) for length in type.shape):
+        raise TraceError(
+            f"an argument {type} has a symbolic dimension", remedy="trace a torch function for the lengths of a call"
+        )
+    return tuple(int(length) for length in type.shape)
 
 
 def to_array(tensor: torch.Tensor, *, copy: bool = False) -> Array:
@@ -87,7 +96,7 @@ def _refuse_unusual(tensor: Any) -> None:
             "the tensor was traced, and has no elements: the function to which it belongs has returned",
             remedy="return it from the function instead of keeping it in a variable or an attribute",
         )
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # pyright: ignore[reportAttributeAccessIssue]
         raise InvalidArray(
             "the tensor belongs to a running local transform of torch.func, and has no value of its own",
             remedy="use farfunc's transforms on the outside, too: farfunc.vmap(farfunc.grad(f))",
@@ -98,5 +107,5 @@ def _refuse_unusual(tensor: Any) -> None:
         raise InvalidArray(
             f"a {kind} tensor cannot be sent: farfunc carries dense arrays", remedy=f"convert it with .{remedy}()"
         )
-    if tensor.device.type == "meta" or torch._is_functional_tensor(tensor):
+    if tensor.device.type == "meta":
         raise InvalidArray("a tensor without elements (device meta) cannot be sent", remedy="give it values first")

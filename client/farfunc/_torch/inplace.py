@@ -165,7 +165,7 @@ def _change_shape(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: d
     alias = trace.alias(target)
     if alias.memory.origin == "captured":
         refuse_write(func, "captured")
-    functional = _functional(func)
+    functional: Any = _functional(func)
     # What it was stays the parent: an alias of its own, on a tensor of the same strides.
     before = torch.empty_strided(target.size(), target.stride(), dtype=target.dtype, device=target.device)
     attach(before, alias)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from farfunc_protocol.ops import OPS
 
@@ -34,7 +35,7 @@ def scalar_overload(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def tensor_of_number(trace: TorchTrace, func: Any, value: Any, args: Any, kwargs: Any) -> torch.Tensor:
     """A 0-d constant that takes part in type promotion as the number would."""
-    tensors = [leaf for leaf in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     others = [torch.empty((1,) * min(tensor.dim(), 1), dtype=tensor.dtype, device="meta") for tensor in tensors]
     dtype = torch.result_type(others[0], value) if others else torch.as_tensor(value).dtype
     for other in others[1:]:

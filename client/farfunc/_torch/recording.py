@@ -14,9 +14,9 @@ from farfunc_protocol.errors import InvalidArray, InvalidGraph, UnsupportedOpera
 from farfunc_protocol.graph import TensorType
 from farfunc_protocol.ops.op import Op
 
-from .aliases import Alias, Memory, attach
+from .aliases import Alias, Memory, attach, shares_memory
 from .capture import NotConstant
-from .conversion import dtype_name, tensor_type, torch_dtype
+from .conversion import dtype_name, lengths, tensor_type, torch_dtype
 from .fakes import UNKNOWN_TO_FAKES, fake_call, fakes, stand_in, tensors_in
 from .location import CustomFunctionOnStack, user_line
 from .numbers import scalar_overload, tensor_of_number
@@ -175,7 +175,7 @@ def _by_rule(trace: TorchTrace, row: Op, operands: list[ValueOperand], attribute
     except (UnsupportedOperator, InvalidGraph):
         return None
     with trace.mode.paused():
-        found = [torch.empty(t.shape, dtype=torch_dtype(t.dtype), device=trace.device) for t in types]
+        found = [torch.empty(lengths(t), dtype=torch_dtype(t.dtype), device=trace.device) for t in types]
     return found[0] if len(row.schema.returns) == 1 and not row.schema.returns[0].is_list else tuple(found)
 
 
@@ -208,7 +208,7 @@ def _shared_with(
     trace: TorchTrace, result: torch.Tensor, sources: list[torch.Tensor]
 ) -> tuple[torch.Tensor, Alias] | None:
     for source in sources:
-        if torch._C._is_alias_of(result, source):
+        if shares_memory(result, source):
             return source, trace.alias(source)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import torch
+from torch._subclasses.fake_tensor import UnsupportedFakeTensorException
 
 from farfunc_protocol.errors import DataDependentError, FarfuncError, MutationError, TraceError, UnsupportedOperator
 
@@ -136,7 +137,7 @@ def translated(error: BaseException) -> FarfuncError | None:
             where=where,
             remedy="return the tensor, and differentiate by it with farfunc.grad of the function that follows it",
         )
-    if isinstance(error, torch._subclasses.fake_tensor.UnsupportedFakeTensorException):
+    if isinstance(error, UnsupportedFakeTensorException):
         return UnsupportedOperator(
             f"a tensor of an unusual kind: {text}", where=where, remedy="use dense tensors: x.to_dense()"
         )

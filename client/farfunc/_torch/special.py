@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
-from .aliases import Alias, Memory, View, alias_of, attach, write
+from .aliases import Alias, Memory, View, alias_of, attach, shares_memory, write
 from .fakes import fake_call
 from .indexing import index, index_put, masked_select, repeat_interleave
 from .normalization import batch_norm, instance_norm, native_batch_norm
@@ -64,7 +64,7 @@ def _sharing(trace: TorchTrace, func: Any, source: torch.Tensor, result: torch.T
     if value.varies and not (trace.grad_enabled and torch._C._is_fwd_grad_enabled()):
         # Under no_grad() the copy has no derivative: it takes an equation that says so.
         value = trace.lower(record(trace, plan_for(aten.clone.default), (source,), {}))
-    if torch._C._is_alias_of(result, stand_in):
+    if shares_memory(result, stand_in):
         shape = tuple(result.shape)
         back = _back_to(tuple(source.shape))
         view = View(alias, lambda tensor: tensor.reshape(shape), back)

@@ -20,7 +20,7 @@ from .._writes import Alias as ArgumentAlias
 from .._writes import Write
 from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
-from .conversion import torch_dtype
+from .conversion import lengths, torch_dtype
 from .dispatch import TraceMode, call, decompose
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
@@ -240,7 +240,7 @@ class TorchTrace:
 
     def _lifted(self, value: Value, origin: str, device: torch.device) -> torch.Tensor:
         with self.mode.paused():
-            fake = torch.empty(value.type.shape, dtype=torch_dtype(value.type.dtype), device=device)
+            fake = torch.empty(lengths(value.type), dtype=torch_dtype(value.type.dtype), device=device)
         attach(fake, Alias(self, value, Memory(origin, self.builder)))
         return fake
 
