@@ -117,7 +117,7 @@ def alias_of(tensor: torch.Tensor) -> Alias | None:
 def attach(tensor: torch.Tensor, alias: Alias) -> None:
     """Let a tensor stand for an alias."""
     alias.storage = tensor.untyped_storage()._cdata
-    tensor.__dict__["_farfunc_alias"] = alias
+    tensor.__dict__["_farfunc_alias"] = alias  # pyright: ignore[reportIndexIssue]
 
 
 def shares_memory(left: torch.Tensor, right: torch.Tensor) -> bool:
