@@ -67,6 +67,11 @@ REFUSED = {
         (array(np.ones((1, 4, 4))), array(np.full((1, 1, 2), 1e9))),
         {"kernel_size": (2, 2), "output_size": (2, 2)},
     ),
+    "samples that are no numbers": (
+        "fractional_max_pool2d",
+        (array(np.ones((1, 4, 4))), array(np.full((1, 1, 2), np.nan))),
+        {"kernel_size": (2, 2), "output_size": (2, 2)},
+    ),
     "no index": ("_unsafe_masked_index", (THREE, array([True] * 3, "bool"), (None,)), {"fill": 0}),
 }
 
@@ -96,3 +101,17 @@ def test_every_guard_has_a_row_and_the_rest_goes_through():
     assert ENGINE.evaluate(function, (), arrays)[0].shape == IMAGES.shape
     function, arrays = function_of("segment_reduce", (THREE, None, None, array([0, 2, 3], "int64")), {"reduce": "sum"})
     np.testing.assert_array_equal(ENGINE.evaluate(function, (), arrays)[0].data, [3.0, 3.0])
+
+
+def test_samples_that_torch_takes_stay_within_the_input():
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((1, 1, 16, 16))
+    for sample in (-1024.0, -8.3, -1.0, -1e-9, 0.0, 0.5, 1.0, 7.7, 1023.9):
+        samples = np.full((1, 1, 2), sample)
+        operands = (array(data), array(samples))
+        for size in (2, 7, 8, 15):
+            function, arrays = function_of(
+                "fractional_max_pool2d", operands, {"kernel_size": (2, 2), "output_size": (size, size)}
+            )
+            values, places = (found.data for found in ENGINE.evaluate(function, (), arrays))
+            np.testing.assert_array_equal(data.reshape(-1)[places], values)  # an index error where it is out of range

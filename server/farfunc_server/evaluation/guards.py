@@ -63,10 +63,15 @@ def _segment_reduce(given: Mapping[str, Any]) -> None:
         _require(steps is None or bool((steps.diff(dim=-1) >= 0).all()), "segment_reduce: offsets must not decrease")
 
 
+_LARGEST_SAMPLE = 1024.0
+"""Windows start at ``int((i + s) * a) - int(s * a)``: within the input for every ``s`` that is not so large that
+rounding, or the integer's range, spoils the difference. Only those of 0 to 1 make sense, and torch takes others."""
+
+
 def _fractional_max_pool(given: Mapping[str, Any]) -> None:
     samples = _values(given["random_samples"])
-    is_right = samples is None or bool(((samples >= 0) & (samples < 1)).all())
-    _require(is_right, "fractional_max_pool: random_samples must be at least 0 and below 1")
+    is_right = samples is None or bool((samples.abs() <= _LARGEST_SAMPLE).all())
+    _require(is_right, f"fractional_max_pool: random_samples must be numbers of at most {_LARGEST_SAMPLE:g} in size")
 
 
 def _masked_index(given: Mapping[str, Any]) -> None:
