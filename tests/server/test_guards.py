@@ -55,9 +55,9 @@ REFUSED = {
     ),
     "labels out of range": ("ctc_loss.IntList", (LOGITS, array([[10**6, 2], [1, 3]], "int64")), LENGTHS),
     "negative labels": ("ctc_loss.IntList", (LOGITS, array([[-1, 2], [1, 3]], "int64")), LENGTHS),
-    "unsafe": (
+    "lengths taken on trust": (
         "segment_reduce",
-        (THREE, array([3], "int64"), None, None),
+        (THREE, array([10**6], "int64"), None, None),
         {"reduce": "sum", "unsafe": True},
     ),
     "offsets out of range": ("segment_reduce", (THREE, None, None, array([0, 10**6], "int64")), {"reduce": "sum"}),
@@ -99,6 +99,13 @@ def test_every_guard_has_a_row_and_the_rest_goes_through():
     training = {"training": True, **NORM}
     function, arrays = function_of("native_batch_norm", (IMAGES, THREE, None, None, None), training)
     assert ENGINE.evaluate(function, (), arrays)[0].shape == IMAGES.shape
+    trusted = {"reduce": "sum", "unsafe": True}
+    function, arrays = function_of("segment_reduce", (THREE, array([1, 1], "int64"), None, None), trusted)
+    np.testing.assert_array_equal(ENGINE.evaluate(function, (), arrays)[0].data, [1.0, 2.0])
+    arrays[1] = array([[1, 1, 2], [2, 1, 1]], "int64")  # the batch lies last, where a careless check would add it up
+    batched = FlatTransform("vmap", {"in_dims": (None, 1), "out_dims": (0,)})
+    found = ENGINE.evaluate(function, [batched], arrays)[0].data
+    np.testing.assert_array_equal(found, [[1.0, 5.0], [1.0, 2.0], [3.0, 3.0]])
     function, arrays = function_of("segment_reduce", (THREE, None, None, array([0, 2, 3], "int64")), {"reduce": "sum"})
     np.testing.assert_array_equal(ENGINE.evaluate(function, (), arrays)[0].data, [3.0, 3.0])
 

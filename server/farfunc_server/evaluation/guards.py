@@ -54,13 +54,15 @@ def _ctc_loss(given: Mapping[str, Any]) -> None:
 
 
 def _segment_reduce(given: Mapping[str, Any]) -> None:
-    _require(not given["unsafe"], "segment_reduce: unsafe=True is not allowed here")
-    offsets, data, axis = given["offsets"], given["data"], given["axis"]
+    lengths, offsets, data, axis = given["lengths"], given["offsets"], given["data"], given["axis"]
+    _require(0 <= axis < data.dim(), "segment_reduce: axis is out of range")
+    size = data.shape[axis]
     if offsets is not None:
-        _require(0 <= axis < data.dim(), "segment_reduce: axis is out of range")
-        _within(offsets, 0, data.shape[axis], "segment_reduce: offsets")
-        steps = _values(offsets)
-        _require(steps is None or bool((steps.diff(dim=-1) >= 0).all()), "segment_reduce: offsets must not decrease")
+        _within(offsets, 0, size, "segment_reduce: offsets")
+        _require(_hold(offsets.diff(dim=-1) >= 0), "segment_reduce: offsets must not decrease")
+    if lengths is not None:  # which unsafe=True takes on trust
+        _require(_hold(lengths >= 0), "segment_reduce: lengths must not be negative")
+        _require(_hold(lengths.sum(dim=-1) <= size), f"segment_reduce: lengths must not add up to more than {size}")
 
 
 _LARGEST_SAMPLE = 1024.0
@@ -69,8 +71,7 @@ rounding, or the integer's range, spoils the difference. Only those of 0 to 1 ma
 
 
 def _fractional_max_pool(given: Mapping[str, Any]) -> None:
-    samples = _values(given["random_samples"])
-    is_right = samples is None or bool((samples.abs() <= _LARGEST_SAMPLE).all())
+    is_right = _hold(given["random_samples"].abs() <= _LARGEST_SAMPLE)
     _require(is_right, f"fractional_max_pool: random_samples must be numbers of at most {_LARGEST_SAMPLE:g} in size")
 
 
@@ -79,16 +80,14 @@ def _masked_index(given: Mapping[str, Any]) -> None:
 
 
 def _within(tensor: torch.Tensor, smallest: int, largest: int, what: str) -> None:
-    values = _values(tensor)
-    is_right = values is None or values.numel() == 0 or (values.min() >= smallest and values.max() <= largest)
-    _require(bool(is_right), f"{what} must be from {smallest} to {largest}")
+    _require(_hold((tensor >= smallest) & (tensor <= largest)), f"{what} must be from {smallest} to {largest}")
 
 
-def _values(tensor: torch.Tensor) -> torch.Tensor | None:
-    """All elements of a tensor, below whatever batches and duals it stands in; None in a dry run."""
-    while is_functorch_wrapped_tensor(tensor):
-        tensor = get_unwrapped(tensor)
-    return None if isinstance(tensor, FakeTensor) else tensor.detach()
+def _hold(conditions: torch.Tensor) -> bool:
+    """Whether all hold, in every slice of the batches that the tensor stands in; a dry run has no values to tell."""
+    while is_functorch_wrapped_tensor(conditions):
+        conditions = get_unwrapped(conditions)
+    return isinstance(conditions, FakeTensor) or bool(conditions.all())
 
 
 GUARDS: Mapping[str, Guard] = {
