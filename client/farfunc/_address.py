@@ -1,17 +1,15 @@
-"""Where a call is computed: what names a server, and which one a call has that names none."""
+"""What names a server: its URL, and the token that lets us in."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from farfunc_protocol.errors import ConnectionFailed, Unauthorized
 
-__all__ = ["Address", "Connected", "default_address", "set_connected"]
+__all__ = ["Address"]
 
 _UNPRINTABLE = re.compile(r"[^!-~]")
 
@@ -86,43 +84,3 @@ def _no_url(url: object) -> ConnectionFailed:
     return ConnectionFailed(
         f"{url!r} is not the URL of a server", remedy=f"give http://{url}" if bare else "give http://host:port"
     )
-
-
-class Connected(Protocol):
-    """What :func:`farfunc.connect` returned, as far as an address goes."""
-
-    @property
-    def address(self) -> Address: ...
-
-    @property
-    def is_closed(self) -> bool: ...
-
-
-_connected: Connected | None = None
-
-
-def set_connected(client: Connected) -> None:
-    """Make a client's server that of every call that names none, until the client is closed."""
-    global _connected
-    _connected = client
-
-
-def default_address() -> Address:
-    """The server of a call that names none.
-
-    In this order: that of :func:`farfunc.connect`; the one that ``FARFUNC_URL`` names, with
-    ``FARFUNC_TOKEN``; a private server, which is started if there is none.
-
-    Raises
-    ------
-    ConnectionFailed
-        There is none of these, or ``FARFUNC_URL`` is no URL.
-    """
-    if _connected is not None and not _connected.is_closed:
-        return _connected.address
-    url = os.environ.get("FARFUNC_URL")
-    if url:
-        return Address.parse(url, os.environ.get("FARFUNC_TOKEN"))
-    from ._local_server import private_server  # most programs never need it
-
-    return private_server().address

@@ -1,7 +1,7 @@
 """Clients: torch.func's transforms on one server.
 
 A client runs the conversation of :mod:`farfunc._session` over a connection. Which client serves a
-call that names none is decided in :mod:`farfunc._default`.
+call that names none is decided in :mod:`farfunc._default_client`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
 
-from ._address import Address, default_address
+from ._address import Address
 from ._connection import AsyncConnection, Connection
+from ._default_address import default_address
 from ._functions import FunctionHandle, trace_for_registration
 from ._session import FunctionInfo, Session
 from ._transforms import Transforms

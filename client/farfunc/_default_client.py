@@ -8,8 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from ._address import Address, default_address, set_connected
+from ._address import Address
 from ._client import DEFAULT_TIMEOUT, Client
+from ._default_address import default_address, set_connected
 from ._functions import FunctionHandle
 from ._session import FunctionInfo
 from ._transforms import Transforms
