@@ -45,6 +45,7 @@ class Address:
         """
         if not isinstance(url, str):
             raise _no_url(url)
+        url = url.strip()  # of a variable that was read from a file
         try:
             parts = urlsplit(url)
             has_host = bool(parts.hostname) and parts.port != 0  # a port beyond 65535 raises ValueError
@@ -59,6 +60,8 @@ class Address:
             raise _no_url(url)
         if _UNPRINTABLE.search(url):
             raise _no_url(url)
+        if not isinstance(token, str | None):
+            raise Unauthorized(f"the token is no text but {type(token).__name__}", remedy="give token='...'")
         token = (token or "").strip()
         if _UNPRINTABLE.search(token):
             raise Unauthorized("the token holds a space or a character that is not ASCII", remedy="check FARFUNC_TOKEN")
