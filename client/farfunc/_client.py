@@ -134,6 +134,15 @@ class Client(Transforms):
         info, stored = self._connection.run(self._session.fetch(reference))
         return FunctionHandle(self, info, stored, info.outputs)
 
+    def describe(self, reference: str) -> FunctionInfo:
+        """What the server knows of a registered function: its size, names and versions, operators, cost.
+
+        Raises
+        ------
+        FunctionNotFound
+        """
+        return self._connection.run(self._session.describe(reference))
+
     def functions(self) -> list[FunctionInfo]:
         """All named functions on the server, in the order of names and versions."""
         return self._connection.run(self._session.list())
@@ -232,6 +241,10 @@ class AsyncClient(Transforms):
         """The handle of a registered function: ``"arm"`` (its latest version), ``"arm@3"`` or its identity."""
         info, stored = await self._connection.run(self._session.fetch(reference))
         return FunctionHandle(self, info, stored, info.outputs)
+
+    async def describe(self, reference: str) -> FunctionInfo:
+        """What the server knows of a registered function: its size, names and versions, operators, cost."""
+        return await self._connection.run(self._session.describe(reference))
 
     async def functions(self) -> list[FunctionInfo]:
         """All named functions on the server, in the order of names and versions."""

@@ -47,6 +47,7 @@ PUBLIC = [
     "connect",
     "current_client",
     "delete",
+    "describe",
     "function",
     "functional_call",
     "functions",
@@ -64,7 +65,7 @@ PUBLIC = [
     "vmap",
 ]
 TRANSFORMS = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "vjp", "vmap"]
-VERBS = ["delete", "function", "functions", "register"]
+VERBS = ["delete", "describe", "function", "functions", "register"]
 
 
 class TestNames:
@@ -236,9 +237,9 @@ def test_without_the_server_extra_one_sentence_says_what_was_looked_for(monkeypa
     monkeypatch.delenv("FARFUNC_URL", raising=False)
     with pytest.raises(farfunc.ConnectionFailed) as caught:
         farfunc.jacfwd(np.sin)(np.zeros(2))
-    for words in ("farfunc.connect was not called", "FARFUNC_URL is not set", "server extra is not installed"):
+    for words in ("no farfunc.connect(url) is in force", "FARFUNC_URL is not set", "server extra is not installed"):
         assert words in caught.value.detail
-    for words in ("FARFUNC_URL=http://", "pip install 'farfunc[server]'"):
+    for words in ("FARFUNC_URL=http://", "farfunc serve", "pip install 'farfunc[server]'"):
         assert words in caught.value.remedy
 
 
