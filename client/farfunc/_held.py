@@ -22,7 +22,7 @@ from ._front_ends import front_end_of_call, local_transforms
 from ._nested import add_equation, trace_body
 from ._plan import Plan
 from ._tracing import current_trace, spec_of
-from ._transformed import apply, function_name, make_transformed, peel
+from ._transformed import apply, function_name, peel, wrap
 from ._writes import Write, carry, refuse_writes
 
 __all__ = ["hold"]
@@ -107,10 +107,7 @@ class Frozen:
     @property
     def original(self) -> Callable[..., Any]:
         """The function that was traced."""
-        function = self.call.func
-        for transform in reversed(self.call.chain):
-            function = make_transformed(transform, function, None)
-        return function
+        return wrap(self.call.chain, self.call.func)
 
     def __farfunc_state__(self) -> tuple[Any, ...]:
         entry = self.call.entry

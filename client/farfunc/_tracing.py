@@ -46,10 +46,6 @@ class FrontEnd(Protocol):
         """Whether the leaf is an array, concrete or traced; every other leaf is a static value."""
         ...
 
-    def is_traced(self, leaf: Any) -> bool:
-        """Whether the leaf stands for a value of a running trace."""
-        ...
-
     def type_of(self, leaf: Any) -> TensorType: ...
 
     def to_array(self, leaf: Any) -> Array:

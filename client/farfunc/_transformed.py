@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from farfunc_protocol.transforms import Transform
@@ -15,7 +15,7 @@ from ._front_ends import local_transforms
 from ._nested import emit
 from ._tracing import current_trace
 
-__all__ = ["Transformed", "apply", "function_name", "make_transformed", "peel"]
+__all__ = ["Transformed", "apply", "function_name", "make_transformed", "peel", "wrap"]
 
 
 class Transformed:
@@ -93,6 +93,13 @@ def peel(func: Callable[..., Any]) -> tuple[tuple[Transform, ...], Callable[...,
         func = known.func
         known = transformed_of(func)
     return tuple(chain), func, evaluator or getattr(func, "__farfunc_evaluator__", None)  # a registered function's
+
+
+def wrap(chain: Sequence[Transform], func: Callable[..., Any]) -> Callable[..., Any]:
+    """Put together what :func:`peel` has taken apart."""
+    for transform in reversed(chain):
+        func = make_transformed(transform, func, None)
+    return func
 
 
 def function_name(func: Any) -> str:

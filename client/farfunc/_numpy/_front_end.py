@@ -23,7 +23,7 @@ from ._operands import holds_tracer, lower
 from ._patches import patched
 from ._source import user_line
 from ._storage import Place
-from ._tracer import Tracer, is_traced
+from ._tracer import Tracer
 
 __all__ = ["NumpyFrontEnd", "NumpyTrace"]
 
@@ -42,10 +42,6 @@ class NumpyFrontEnd:
         if isinstance(leaf, np.ndarray | np.generic):
             return leaf.dtype.kind in "biufc" or leaf.dtype.name == "bfloat16"
         return isinstance(leaf, Tracer | float | complex)
-
-    def is_traced(self, leaf: Any) -> bool:
-        """Whether its value is not known."""
-        return is_traced(leaf)
 
     def type_of(self, leaf: Any) -> TensorType:
         """Its dtype and shape."""

@@ -20,7 +20,7 @@ from farfunc_protocol.transforms import Grad
 from .._call import Call
 from .._plan import Plan
 from .._tracing import current_trace
-from .._transformed import apply, make_transformed
+from .._transformed import apply, wrap
 from .aliases import alias_of
 from .trace import TorchTrace
 
@@ -104,9 +104,7 @@ class Pullback:
         for place, leaf in zip([*self.chosen, *self.others], [*given[: len(self.chosen)], *others], strict=True):
             leaves[place] = leaf.clone() if place in self.written else leaf
         args, kwargs = unflatten(self.tree, leaves)
-        function = self.func
-        for transform in reversed(self.chain):
-            function = make_transformed(transform, function, None)
+        function = wrap(self.chain, self.func)
         with _substituted(self.captured, given[len(self.chosen) :]):
             result = function(*args, **kwargs)
         arrays = [leaf for leaf in flatten(result)[0] if isinstance(leaf, torch.Tensor)]

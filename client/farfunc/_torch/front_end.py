@@ -17,7 +17,6 @@ from .._call import Call
 from .._front_ends import LocalTransforms
 from .._writes import Returned
 from . import autograd, conversion, fingerprints, local, writing
-from .aliases import alias_of
 from .generator import DEFAULT, Draws
 from .trace import TorchTrace
 
@@ -32,10 +31,6 @@ class TorchFrontEnd:
     def is_array(self, leaf: Any) -> bool:
         """Whether a leaf is an array, concrete or traced; any other is a static value."""
         return isinstance(leaf, torch.Tensor | np.ndarray)
-
-    def is_traced(self, leaf: Any) -> bool:
-        """Whether a leaf belongs to a trace."""
-        return isinstance(leaf, torch.Tensor) and alias_of(leaf) is not None
 
     def type_of(self, leaf: Any) -> TensorType:
         """The type of an array."""
