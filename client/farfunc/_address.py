@@ -49,6 +49,7 @@ class Address:
         try:
             parts = urlsplit(url)
             has_host = bool(parts.hostname) and parts.port != 0  # a port beyond 65535 raises ValueError
+            _ = (parts.hostname or "").encode("idna").decode("idna")  # and so does a name that is none
         except ValueError:
             raise _no_url(url) from None
         if "@" in parts.netloc:  # not quoted in the message: it may hold a password

@@ -125,10 +125,10 @@ class Connection:
             response = self._send(request)
 
     def _send(self, request: HttpRequest) -> HttpResponse:
-        pool, attempt, broken = self._current(), 1, False
+        attempt, broken = 1, False
         while True:
             try:
-                answer = pool.request(**_request(request))
+                answer = self._current().request(**_request(request))
                 response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
@@ -138,6 +138,10 @@ class Connection:
                 if wait is None:
                     raise explain(error, request, self.address, attempt, broken) from error
                 broken = True
+            except RuntimeError:
+                if self.is_closed:  # by another thread, since it was looked up
+                    raise _closed(self.address) from None
+                raise
             time.sleep(wait)
             attempt += 1
 
@@ -196,10 +200,10 @@ class AsyncConnection:
             response = await self._send(request)
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
-        pool, attempt, broken = self._current(), 1, False
+        attempt, broken = 1, False
         while True:
             try:
-                answer = await pool.request(**_request(request))
+                answer = await self._current().request(**_request(request))
                 response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
@@ -209,6 +213,10 @@ class AsyncConnection:
                 if wait is None:
                     raise explain(error, request, self.address, attempt, broken) from error
                 broken = True
+            except RuntimeError:
+                if self.is_closed:  # by another task, since it was looked up
+                    raise _closed(self.address) from None
+                raise
             await asyncio.sleep(wait)
             attempt += 1
 

@@ -251,6 +251,9 @@ class TestNobodyThere:
         ("http://[::1", "http://host:port"),
         ("http://g pu", "http://host:port"),
         ("http://g\npu", "http://host:port"),
+        ("http://a..b:80", "http://host:port"),
+        ("http://" + "a" * 64, "http://host:port"),
+        ("http://xn--:80", "http://host:port"),
         ("http://gpu?x=1", "http://host:port"),
         ("http://gpu#top", "http://host:port"),
         (8017, "http://host:port"),
@@ -430,6 +433,47 @@ class TestClosing:
 
         with pytest.raises(farfunc.ConnectionFailed, match="client of http://gpu:1 has been closed"):
             asyncio.run(main())
+
+    def test_one_that_is_closed_during_a_request_says_so(self):
+        begun, closed = threading.Event(), threading.Event()
+
+        def answer(connection, number):
+            read_request(connection)
+            begun.set()
+            closed.wait(30)
+
+        with raw_server(answer) as url:
+            connection = Connection(Address(url))
+
+            def close():
+                begun.wait(30)
+                connection.close()
+                closed.set()
+
+            thread = threading.Thread(target=close)
+            thread.start()
+            with pytest.raises(farfunc.ConnectionFailed, match="has been closed"):
+                connection.run(exchange(get()))
+            thread.join()
+
+    def test_an_asynchronous_one_that_is_closed_during_a_request_says_so(self):
+        begun, closed = threading.Event(), threading.Event()
+
+        def answer(connection, number):
+            read_request(connection)
+            begun.set()
+            closed.wait(30)
+
+        async def main(url):
+            connection = AsyncConnection(Address(url))
+            task = asyncio.create_task(connection.run(exchange(get())))
+            await asyncio.to_thread(begun.wait)
+            await connection.close()
+            closed.set()
+            await task
+
+        with raw_server(answer) as url, pytest.raises(farfunc.ConnectionFailed, match="has been closed"):
+            asyncio.run(main(url))
 
     def test_one_that_nobody_holds_closes_its_sockets(self):
         closed = threading.Event()
