@@ -37,8 +37,9 @@ from farfunc_protocol.errors import (
     WorkerDied,
 )
 
+from . import _wiring  # noqa: F401 - the core is told of front ends and of the default client
 from ._client import AsyncClient, Client
-from ._default import connect, current_client, delete, function, functions, register
+from ._default_client import connect, current_client, delete, describe, function, functions, register
 from ._functional import functional_call, stack_module_state
 from ._functions import FunctionHandle
 from ._session import FunctionInfo
@@ -77,6 +78,7 @@ __all__ = [
     "connect",
     "current_client",
     "delete",
+    "describe",
     "function",
     "functional_call",
     "functions",

@@ -125,18 +125,23 @@ class Connection:
             response = self._send(request)
 
     def _send(self, request: HttpRequest) -> HttpResponse:
-        pool, attempt = self._current(), 1
+        attempt, broken = 1, False
         while True:
             try:
-                answer = pool.request(**_request(request))
-                response = HttpResponse(answer.status_code, answer.headers, answer.content)
+                answer = self._current().request(**_request(request))
+                response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
                     return response
             except httpx.TransportError as error:
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
-                    raise explain(error, request, self.address, attempt) from error
+                    raise explain(error, request, self.address, attempt, broken) from error
+                broken = True
+            except RuntimeError:
+                if self.is_closed:  # by another thread, since it was looked up
+                    raise _closed(self.address) from None
+                raise
             time.sleep(wait)
             attempt += 1
 
@@ -195,18 +200,23 @@ class AsyncConnection:
             response = await self._send(request)
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
-        pool, attempt = self._current(), 1
+        attempt, broken = 1, False
         while True:
             try:
-                answer = await pool.request(**_request(request))
-                response = HttpResponse(answer.status_code, answer.headers, answer.content)
+                answer = await self._current().request(**_request(request))
+                response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
                     return response
             except httpx.TransportError as error:
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
-                    raise explain(error, request, self.address, attempt) from error
+                    raise explain(error, request, self.address, attempt, broken) from error
+                broken = True
+            except RuntimeError:
+                if self.is_closed:  # by another task, since it was looked up
+                    raise _closed(self.address) from None
+                raise
             await asyncio.sleep(wait)
             attempt += 1
 

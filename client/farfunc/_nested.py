@@ -13,10 +13,10 @@ from farfunc_protocol.transforms import FlatTransform, Hessian, Jacfwd, Jacrev, 
 
 from ._dependence import depends_on
 from ._plan import Result
-from ._tracing import Trace, aliases_of, guard, is_type, spec_of
+from ._tracing import Trace, aliases_of, current_trace, is_type, spec_of
 from ._writes import Alias, Write, carry, through_maps
 
-__all__ = ["Body", "add_equation", "emit", "trace_body"]
+__all__ = ["Body", "add_equation", "emit", "trace_body", "transformed_inside"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +64,10 @@ def emit(
         The result, with traced arrays as leaves.
     """
     outside: tuple[tuple[Any, ...], dict[str, Any]] = spec_of((args, dict(kwargs)), trace.front_end)
-    with guard((transform,), trace.front_end):
+    with trace.front_end.guard((transform,)):
         body = trace_body(trace, func, transform.inner(*outside))
     if body.writes and isinstance(transform, Hessian):  # whose flat form has no aux
-        return emit(trace, Jacfwd(transform.argnums), _jacrev(func, transform), args, kwargs)
+        return emit(trace, Jacfwd(transform.argnums), transformed_inside(Jacrev(transform.argnums), func), args, kwargs)
     result = transform.outer(*outside, body.out)
     transform.check_dependence(*outside, body.out, partial(depends_on, body.graph.graph))
     return add_equation(trace, transform.flat(*outside, body.out), body, (args, dict(kwargs)), result)
@@ -135,7 +135,12 @@ def _after_writes(
     return found
 
 
-def _jacrev(func: Callable[..., Any], transform: Hessian) -> Callable[..., Any]:
-    from ._transformed import make_transformed  # which is made of this module
+def transformed_inside(transform: Transform, func: Callable[..., Any]) -> Callable[..., Any]:
+    """A transformed function that is called inside of traces only."""
 
-    return make_transformed(Jacrev(transform.argnums), func, None)
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        trace = current_trace()
+        assert trace is not None, "outside of a trace it would have to be evaluated"
+        return emit(trace, transform, func, args, kwargs)
+
+    return transformed

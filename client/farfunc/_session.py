@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
+import numpy as np
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.document import function_from_bytes, function_to_bytes, identity
 from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ProtocolError
@@ -37,6 +39,8 @@ Result = TypeVar("Result")
 _GREETING_SECONDS = 10.0
 _SECONDS = 60.0
 """For what needs no evaluation."""
+_LONGEST_SECONDS = 1e9
+"""Longer, a socket's clock overflows."""
 _GRACE_SECONDS = 10.0
 """The server stops an evaluation at its time limit and says so: the client waits for that answer."""
 
@@ -83,6 +87,14 @@ class FunctionInfo:
         Types and trees, as text: ``(float64[7]) -> float64[6]``.
     outputs:
         The types of the result leaves; None in a listing, and where no worker could tell.
+    nbytes, created:
+        The size of its file, and when it was registered, in seconds since 1970.
+    names, versions:
+        Every ``name@version`` that it has, and every version of the name that was asked for; empty in a listing.
+    operators:
+        How often each occurs, those in the bodies of inner transforms included; empty in a listing.
+    operations:
+        Scalar operations of one evaluation, to the order of magnitude; None in a listing, and where shapes are open.
     """
 
     id: str
@@ -90,6 +102,12 @@ class FunctionInfo:
     version: int | None
     signature: str
     outputs: tuple[TensorType, ...] | None = None
+    nbytes: int | None = None
+    created: float | None = None
+    names: tuple[str, ...] = ()
+    versions: tuple[int, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict)
+    operations: float | None = None
 
     @property
     def reference(self) -> str:
@@ -101,7 +119,19 @@ class FunctionInfo:
         """Read one from a response; members that a newer server adds are passed over."""
         texts = document.get("outputs", (None,))
         outputs = None if None in texts else tuple(tensor_type_from_text(text) for text in texts)
-        return cls(document["id"], document["name"], document["version"], document["signature"], outputs)
+        return cls(
+            document["id"],
+            document["name"],
+            document["version"],
+            document["signature"],
+            outputs,
+            document.get("bytes"),
+            document.get("created"),
+            tuple(document.get("names", ())),
+            tuple(document.get("versions", ())),
+            document.get("operators", {}),
+            document.get("operations"),
+        )
 
 
 class Session:
@@ -114,9 +144,7 @@ class Session:
     """
 
     def __init__(self, *, timeout: float | None = None) -> None:
-        if timeout is not None and not timeout > 0:
-            raise InvalidRequest(f"the timeout is {timeout!r}", remedy="give a positive number of seconds, or None")
-        self.timeout = timeout
+        self.timeout = None if timeout is None else _seconds(timeout)
 
     def evaluate(
         self,
@@ -200,6 +228,20 @@ class Session:
         response = yield HttpRequest("DELETE", _function_path(reference), repeatable=False)
         if response.status != 204:  # the one success that has no content type
             read_json(response, lambda _: None)
+
+
+def _seconds(timeout: Any) -> float:
+    # NumPy's numbers are as good as Python's; True is no number of seconds.
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.integer | np.floating):
+        seconds = 0.0
+    else:
+        seconds = float(timeout)
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise InvalidRequest(
+            f"the timeout is {timeout!r}",
+            remedy=f"give a positive number of seconds, at most {_LONGEST_SECONDS:g}, or None for the server's",
+        )
+    return seconds
 
 
 def _page(document: Any) -> tuple[list[FunctionInfo], str | None]:

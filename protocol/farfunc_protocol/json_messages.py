@@ -14,6 +14,7 @@ of the response are in the form that ``encoding`` names, ``"lists"`` or ``"base6
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -211,7 +212,7 @@ def _read_tree(document: Any, expected: Any, where: str, limits: Limits) -> Any:
             raise InvalidRequest(
                 f"{len(expected)} values are expected here, {len(items)} are given",
                 where=where,
-                remedy=_bracket_remedy(where, items),
+                remedy=_form_remedy(where, items, expected),
             )
         pairs = enumerate(zip(items, expected, strict=True))
         read = [_read_tree(item, tree, f"{where}[{i}]", limits) for i, (item, tree) in pairs]
@@ -227,10 +228,19 @@ def _read_tree(document: Any, expected: Any, where: str, limits: Limits) -> Any:
     return expected
 
 
-def _bracket_remedy(where: str, items: list[Any]) -> str | None:
-    if where == "args" and not any(isinstance(item, list | dict) for item in items):
+def _form_remedy(where: str, items: list[Any], expected: Any) -> str:
+    if where == "args" and items and not any(isinstance(item, list | dict) for item in items):
         return "args is the list of the arguments: one vector stands in it as [[1, 2, 3]]"
-    return None
+    return f"give {_form(expected)}"
+
+
+def _form(expected: Any) -> str:
+    """The JSON of an expected tree, with the types of its arrays in their places."""
+    if isinstance(expected, list | tuple):
+        return f"[{', '.join(map(_form, expected))}]"
+    if isinstance(expected, dict):
+        return f"{{{', '.join(f'{json.dumps(str(key))}: {_form(value)}' for key, value in expected.items())}}}"
+    return str(expected) if isinstance(expected, TensorType) else json.dumps(expected, default=str)
 
 
 def _read_members(document: Any, expected: dict[Any, Any], where: str, limits: Limits) -> dict[Any, Any]:
@@ -256,8 +266,12 @@ def _read_members(document: Any, expected: dict[Any, Any], where: str, limits: L
 
 def _check_type(given: TensorType, expected: TensorType, where: str) -> None:
     pairs = zip(given.shape, expected.shape, strict=False)
-    if len(given.shape) != len(expected.shape):
-        remedy = "to map over one more axis add a vmap to the transforms; each vmap takes one axis"
+    if len(given.shape) > len(expected.shape):
+        remedy = "one axis more is mapped by a vmap in the transforms; each vmap takes one axis"
+    elif len(given.shape) < len(expected.shape):
+        is_batch = any(isinstance(length, str) for length in expected.shape)
+        axes = f"{len(expected.shape)} {'axis' if len(expected.shape) == 1 else 'axes'}"
+        remedy = f"give {axes}{'; each vmap takes one of them' if is_batch else ''}"
     elif not all(isinstance(length, str) or own == length for own, length in pairs):
         remedy = "the function was traced for this shape: for another one register it anew"
     elif given.dtype != expected.dtype:

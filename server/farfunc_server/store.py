@@ -305,7 +305,7 @@ def _required(found: Entry | None, reference: str) -> Entry:
     if found is None:
         raise FunctionNotFound(
             f"this server has no function {reference!r}",
-            remedy="register it with POST /v1/functions; GET /v1/functions lists what there is",
+            remedy="register it, or check the name: GET /v1/functions (farfunc.functions) lists what there is",
         )
     return found
 

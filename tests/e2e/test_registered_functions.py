@@ -69,6 +69,18 @@ class TestDescriptions:
         assert [info.reference for info in found] == [f"{name}@1", f"{name}@2"]
         assert {info.signature for info in found} == {"(float64[3]) -> float64[3]"}
 
+    def test_describe(self, name):
+        farfunc.register(np.sin, Q, name=name)
+        handle = farfunc.register(lambda q: np.sin(q) * np.sin(q + 1), Q, name=name)
+        info = farfunc.describe(f"{name}@2")
+        assert info == handle.info == farfunc.describe(name)
+        assert (info.id, info.signature, info.versions) == (handle.id, handle.signature, (1, 2))
+        assert info.operators == {"add.Scalar": 1, "mul.Tensor": 1, "sin": 2}
+        assert info.nbytes == len(function_to_bytes(handle.stored))
+        assert f"{name}@2" in info.names
+        with pytest.raises(farfunc.FunctionNotFound):
+            farfunc.describe(f"{name}@3")
+
     def test_more_than_one_page(self, name):
         handle = farfunc.register(np.sin, Q)
         for number in range(105):

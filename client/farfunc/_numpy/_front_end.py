@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ._operands import holds_tracer, lower
 from ._patches import patched
 from ._source import user_line
 from ._storage import Place
-from ._tracer import Tracer, is_traced
+from ._tracer import Tracer
 
 __all__ = ["NumpyFrontEnd", "NumpyTrace"]
 
@@ -43,10 +43,6 @@ class NumpyFrontEnd:
             return leaf.dtype.kind in "biufc" or leaf.dtype.name == "bfloat16"
         return isinstance(leaf, Tracer | float | complex)
 
-    def is_traced(self, leaf: Any) -> bool:
-        """Whether its value is not known."""
-        return is_traced(leaf)
-
     def type_of(self, leaf: Any) -> TensorType:
         """Its dtype and shape."""
         if isinstance(leaf, Tracer):
@@ -64,6 +60,10 @@ class NumpyFrontEnd:
             return result[()]
         return result if result.flags.writeable else result.copy()
 
+    def results(self, call: Any, arrays: Sequence[Array], like: Any) -> list[Any]:
+        """The result leaves of a call."""
+        return [self.from_array(array, like) for array in arrays]
+
     def check_overwrite(self, leaves: Sequence[Any], written: Sequence[int]) -> None:
         """Refuse to write to arguments that NumPy does not write to, or that share memory."""
         for position in written:
@@ -79,6 +79,20 @@ class NumpyFrontEnd:
     def view_of(self, leaf: Any, returned: Returned) -> Any:
         """The call's own array; None where it would be a view."""
         return leaf if all(first == second for first, second in returned.axes) else None
+
+    def settings(self) -> None:
+        """Nothing outside of a function changes what it computes."""
+
+    def draw(self, draws: None) -> dict[str, Any]:
+        """A seed for the function's random numbers, drawn from NumPy's own generator."""
+        return {"seed": int(np.random.randint(0, 2**63 - 1, dtype=np.int64))}
+
+    def drawn(self, draws: None, state: Array) -> None:
+        """Do nothing: a seed leaves no state behind."""
+
+    def guard(self, chain: Sequence[Any]) -> AbstractContextManager[Any]:
+        """Refuse nothing."""
+        return nullcontext()
 
     @contextmanager
     def start(self) -> Iterator[NumpyTrace]:
@@ -148,6 +162,10 @@ class NumpyTrace:
                 self.python_numbers[id(value)] = value
             leaf._is_weak = bool(is_python_number)
         return leaf
+
+    def argument(self, value: Value, like: Any) -> Tracer:
+        """An argument of the call, which ``like`` is."""
+        return self.lift(value, is_python_number=type(like) in (float, complex))
 
     def written(self, inputs: Sequence[Value]) -> list[tuple[Write, Value]]:
         """Which of a body's arguments were written to, and what they hold now."""

@@ -153,6 +153,10 @@ class TorchTrace:
         self._arguments[id(value)] = value, self.alias(argument)
         return argument
 
+    def argument(self, value: Value, like: Any) -> torch.Tensor:
+        """An argument of the call, which ``like`` is."""
+        return self.lift(value, like)
+
     def lift_like(self, value: Value, device: torch.device | None = None) -> torch.Tensor:
         """A tensor of the trace's own, with the present value of another."""
         return self._lifted(value, "local", device or self.device)

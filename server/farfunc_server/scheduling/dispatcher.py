@@ -131,7 +131,9 @@ class Dispatcher:
             reason = f"no worker became ready within the request's time limit of {job.seconds:g} s"
         answer.set_exception(
             TimeLimitExceeded(
-                reason, remedy="try again later, or give a longer X-Timeout", retry_after=self.queue.retry_after()
+                reason,
+                remedy="try again later, or give a longer X-Timeout (timeout= in Python)",
+                retry_after=self.queue.retry_after(),
             )
         )
 
@@ -174,7 +176,7 @@ class Dispatcher:
                 self.queue.served(time.monotonic() - started)
                 raise TimeLimitExceeded(
                     f"the evaluation was stopped at the request's time limit of {job.seconds:g} s",
-                    remedy="give a longer X-Timeout (up to the server's own limit), or send less work at once",
+                    remedy="give a longer X-Timeout (timeout= in Python), up to the server's limit, or send less work",
                 ) from None
             except WorkerGone:
                 continue
