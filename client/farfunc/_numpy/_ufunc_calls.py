@@ -44,11 +44,11 @@ _SCANS: dict[np.ufunc, Callable[..., Any] | str] = {
 @method("__array_ufunc__")
 def call_ufunc(_: Tracer, ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply a ufunc where a Tracer is among the operands."""
+    if method == "at":
+        return _at(ufunc, *inputs)  # its index may be a tuple, which is no array
     inputs = [item if _is_number(item) else as_array(item) for item in inputs]
     out = kwargs.pop("out", None)
     outs = out if isinstance(out, tuple) else (out,) * ufunc.nout
-    if method == "at":
-        return _at(ufunc, *inputs)
     if not (holds_traced(inputs) or holds_traced(kwargs) or holds_traced(outs)):
         return _concrete(getattr(ufunc, method), inputs, outs, kwargs)
     results = _METHODS[method](ufunc, inputs, outs, **kwargs)
