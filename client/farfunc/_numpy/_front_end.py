@@ -11,10 +11,12 @@ import numpy as np
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value, ValueOperand
-from farfunc_protocol.errors import InvalidArray, MutationError, TraceError, UnsupportedOperator
+from farfunc_protocol.errors import FarfuncError, InvalidArray, MutationError, TraceError, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
 
+from .._signals import NeedsStatic
 from .._memory import check_writable_array, refuse_shared, share_memory
+from .._walk import register_array
 from .._writes import Alias, Returned, Write
 from . import _function_calls, _functions, _indexing, _methods, _ufunc_calls
 from ._current import pop_trace, push_trace
@@ -39,9 +41,11 @@ class NumpyFrontEnd:
 
     def is_array(self, leaf: Any) -> bool:
         """Whether the leaf becomes an input."""
+        if isinstance(leaf, Tracer):
+            return True
         if isinstance(leaf, np.ndarray | np.generic):
             return leaf.dtype.kind in "biufc" or leaf.dtype.name == "bfloat16"
-        return isinstance(leaf, Tracer | float | complex)
+        return isinstance(leaf, float | complex)
 
     def is_traced(self, leaf: Any) -> bool:
         """Whether its value is not known."""
@@ -89,9 +93,9 @@ class NumpyFrontEnd:
             with patched():
                 yield trace
         except ValueError as error:
-            # NumPy wraps what float(tracer) raises: "setting an array element with a sequence".
-            if isinstance(error.__cause__, TraceError):
-                raise error.__cause__ from None
+            # NumPy wraps what float(tracer) raises, or drops it: "setting an array element with a sequence".
+            if isinstance(trace.refused, TraceError) and not isinstance(error, FarfuncError):
+                raise trace.refused from None
             raise
         finally:
             pop_trace()
@@ -108,12 +112,15 @@ class NumpyTrace:
         The innermost builder.
     python_numbers:
         The inputs that may stand for a Python number of the call, by id.
+    refused:
+        The first error that was raised for what the function asked; where it has caught that, it is raised again.
     """
 
     def __init__(self, front_end: NumpyFrontEnd) -> None:
         self.front_end = front_end
         self.builder = GraphBuilder()
         self.python_numbers: dict[int, Value] = {}
+        self.refused: TraceError | NeedsStatic | None = None
         self._arguments: dict[int, tuple[Value, Place]] = {}
         self._equations: dict[tuple[Any, ...], tuple[Value, ...]] = {}
         self._types: dict[tuple[Any, ...], tuple[TensorType, ...]] = {}
@@ -186,7 +193,7 @@ class NumpyTrace:
 
     def lower(self, leaf: Any) -> Value:
         """The value of a result; a concrete array becomes a constant."""
-        if isinstance(leaf, np.ndarray) and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
+        if not isinstance(leaf, Tracer) and isinstance(leaf, np.ndarray) and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
             raise UnsupportedOperator(
                 "an array of objects that holds traced arrays cannot be returned",
                 where=user_line(),
@@ -217,6 +224,21 @@ class NumpyTrace:
             self._constants[key] = Array(given.dtype, given.shape, given.data.copy())
         return self.builder.constant(self._constants[key])
 
+
+class _Tracers:
+    """Arrays of an earlier trace that a program has kept: a table in a cache, for instance."""
+
+    def describe(self, array: Tracer) -> tuple[Any, ...] | None:
+        return None if is_traced(array) else (array.dtype.str, array.shape)
+
+    def snapshot(self, array: Tracer) -> np.ndarray:
+        return np.array(array.content())
+
+    def unchanged(self, array: Tracer, snapshot: np.ndarray) -> bool:
+        return not is_traced(array) and np.asarray(array.content()).tobytes() == snapshot.tobytes()
+
+
+register_array(Tracer, _Tracers())
 
 _ = (_function_calls, _functions, _indexing, _methods, _ufunc_calls)  # importing them registers what they implement
 

@@ -2,7 +2,8 @@
 
 NumPy dispatches on its arguments, and ``np.array([[c, -s], [s, c]])`` and ``np.linalg.norm([x, y])`` have
 only lists of them, ``np.zeros(6)`` nothing at all. So while a trace runs, the names on the module
-``numpy`` lead here. Outside the
+``numpy`` lead here, and so do the same functions under the names that the user's own modules have given them
+(``from numpy import array, zeros``). Outside the
 thread that traces, in code that belongs to NumPy, SciPy and the like, and for arrays of objects or
 strings, they lead on to the originals at once; so do calls made by compiled code (:mod:`._call_sites`).
 """
@@ -10,23 +11,27 @@ strings, they lead on to the originals at once; so do calls made by compiled cod
 from __future__ import annotations
 
 import functools
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from farfunc_protocol.errors import TraceError
 
+from .._code_names import is_library
 from ._call_sites import calls
 from ._creation import CREATED, ConcatenatorByIndex
 from ._current import is_tracing
+from ._loops import fromiter, ndenumerate, nditer, vectorized
 from ._operands import array_of, holds_traced, holds_tracer
+from ._refusals import refuse
 from ._registry import FUNCTIONS
-from ._source import user_line
+from ._source import is_of_user, user_line
 
 __all__ = ["patched"]
 
@@ -38,7 +43,7 @@ _FOREIGN = frozenset({"scipy", "torch", "pandas", "matplotlib", "sklearn"})
 
 _lock = threading.Lock()
 _depth = 0
-_saved: list[tuple[Any, str, Any]] = []
+_saved: list[tuple[Any, str, Any, Any]] = []
 
 
 @contextmanager
@@ -57,11 +62,27 @@ def _enter() -> None:
         _depth += 1
         if _depth > 1:
             return
-        for module, name, original, replacement in _replacements():
+        replacements = [*_replacements(), *_random_replacements()]
+        for module, name, original, replacement in replacements:
             _replace(module, name, original, replacement)
-        random = sys.modules.get("numpy.random")
-        for original in _drawing(random) if random is not None else ():
-            _replace(random, original.__name__, original, _refusing(original))
+        own_names = {id(original): replacement for _, _, original, replacement in replacements if _is_function(original)}
+        for module in _modules_of_the_user():
+            for name, value in list(vars(module).items()):
+                if id(value) in own_names:
+                    _replace(module, name, value, own_names[id(value)])
+
+
+def _is_function(thing: Any) -> bool:
+    return callable(thing) and not isinstance(thing, type)
+
+
+def _modules_of_the_user() -> list[ModuleType]:
+    """The modules that belong to no library, by which a traced function may know NumPy's functions."""
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType) and name.partition(".")[0] not in _OWN | _FOREIGN and not is_library(name)
+    ]
 
 
 @functools.cache
@@ -70,7 +91,12 @@ def _replacements() -> tuple[tuple[Any, str, Any, Any], ...]:
     found: list[tuple[Any, str, Any, Any]] = [
         (np, "r_", np.r_, ConcatenatorByIndex(np.r_, columns=False)),
         (np, "c_", np.c_, ConcatenatorByIndex(np.c_, columns=True)),
+        (np, "fromiter", np.fromiter, _looping(np.fromiter, fromiter, always=True)),
+        (np, "ndenumerate", np.ndenumerate, _looping(np.ndenumerate, ndenumerate)),
+        (np, "nditer", np.nditer, _looping(np.nditer, nditer)),
     ]
+    if hasattr(np.vectorize, "_vectorize_call"):
+        found.append((np.vectorize, "_vectorize_call", np.vectorize._vectorize_call, _vectorizing()))
     for module in (np, np.linalg, np.fft):
         for name, original in vars(module).items():
             if not callable(original) or isinstance(original, type):
@@ -100,24 +126,50 @@ def _drawing(random: Any) -> tuple[Callable[..., Any], ...]:
     )  # fmt: skip
 
 
+@functools.cache
+def _random_replacements() -> tuple[tuple[Any, str, Any, Any], ...]:
+    """What draws other numbers at every call: for a traced function these would be one and the same for ever."""
+    found: list[tuple[Any, str, Any, Any]] = [
+        (np.random, original.__name__, original, _refusing(original)) for original in _drawing(np.random)
+    ]
+    seeded = np.random.default_rng
+    found.append((np.random, "default_rng", seeded, _refusing(seeded, unless_seeded=True)))
+    for name in _STDLIB_DRAWS:
+        original = getattr(random, name)
+        found.append((random, name, original, _refusing(original)))
+    return tuple(found)
+
+
+_STDLIB_DRAWS = (
+    *("random", "uniform", "triangular", "gauss", "normalvariate", "lognormvariate", "expovariate", "betavariate"),
+    *("gammavariate", "vonmisesvariate", "paretovariate", "weibullvariate", "randint", "randrange", "choice"),
+    *("choices", "sample", "shuffle", "getrandbits"),
+)
+"""Functions of the module ``random`` that draw from its hidden generator."""
+
+
 def _leave() -> None:
     global _depth
     with _lock:
         _depth -= 1
         if not _depth:
             while _saved:
-                module, name, original = _saved.pop()
-                setattr(module, name, original)
+                module, name, original, replacement = _saved.pop()
+                if getattr(module, name, None) is replacement:  # or the user's code has put something else there
+                    setattr(module, name, original)
 
 
 def _replace(module: Any, name: str, original: Any, replacement: Any) -> None:
-    _saved.append((module, name, original))
+    if _is_function(replacement):
+        replacement.__farfunc_stands_for__ = original
+    _saved.append((module, name, original, replacement))
     setattr(module, name, replacement)
 
 
 def _package(frame: FrameType) -> str:
-    """The package whose code a frame runs."""
-    return (frame.f_globals.get("__name__") or "").partition(".")[0]
+    """The package whose code a frame runs. NumPy's polynomials are written as a user's are, and so traced."""
+    name = frame.f_globals.get("__name__") or ""
+    return "" if name.startswith("numpy.polynomial") else name.partition(".")[0]
 
 
 def _creating(original: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,15 +205,46 @@ def _stacked(argument: Any) -> Any:
     return array_of(argument) if isinstance(argument, list | tuple) and holds_tracer(argument) else argument
 
 
-def _refusing(original: Callable[..., Any]) -> Callable[..., Any]:
+def _refusing(original: Callable[..., Any], *, unless_seeded: bool = False) -> Callable[..., Any]:
+    is_numpy = original.__name__ not in _STDLIB_DRAWS or original is not getattr(random, original.__name__)
+    name = f"np.random.{original.__name__}" if is_numpy else f"random.{original.__name__}"
+
     @functools.wraps(original)
     def draw(*args: Any, **kwargs: Any) -> Any:
-        if not (is_tracing() and _package(sys._getframe(1)) not in _OWN):
+        is_seeded = unless_seeded and (args[0] if args else kwargs.get("seed")) is not None
+        frame = sys._getframe(1)
+        is_meant = _package(frame) not in _OWN if is_numpy else is_of_user(frame)
+        if is_seeded or not (is_tracing() and is_meant):
             return original(*args, **kwargs)
-        raise TraceError(
-            f"np.random.{original.__name__} is called in a traced function: every call would get the same numbers",
-            where=user_line(),
-            remedy="draw them outside and pass them as an argument; constants: np.random.default_rng(seed)",
+        what = "without a seed is called" if unless_seeded else "is called"
+        refuse(
+            TraceError(
+                f"{name} {what} in a traced function: every call would get the same numbers",
+                where=user_line(),
+                remedy="draw them outside and pass them as an argument; constants: np.random.default_rng(seed)",
+            )
         )
 
     return draw
+
+
+def _looping(original: Any, ours: Callable[..., Any], *, always: bool = False) -> Callable[..., Any]:
+    """A loop over elements; ``always`` where the elements are an iterator, that cannot be looked at beforehand."""
+
+    @functools.wraps(original, updated=())
+    def loop(*args: Any, **kwargs: Any) -> Any:
+        if is_tracing() and _package(sys._getframe(1)) not in _OWN and (always or holds_tracer(args)):
+            return ours(*args, **kwargs)
+        return original(*args, **kwargs)
+
+    return loop
+
+
+def _vectorizing() -> Callable[..., Any]:
+    original = np.vectorize._vectorize_call  # type: ignore[attr-defined]
+
+    @functools.wraps(original)
+    def call(self: Any, func: Any, args: Any) -> Any:
+        return vectorized(self, func, args) if is_tracing() and holds_traced(args) else original(self, func, args)
+
+    return call

@@ -13,10 +13,11 @@ import numpy as np
 from farfunc_protocol.builder import Value
 from farfunc_protocol.errors import MutationError
 
+from ._current import is_tracing
 from ._emit import add, cast
 from ._layout import elementwise_strides
 from ._operands import as_array, holds_traced, lower, plain
-from ._refusals import unsupported
+from ._refusals import refuse, unsupported
 from ._registry import UFUNCS, method
 from ._source import user_line
 from ._tracer import Tracer
@@ -63,10 +64,13 @@ def store(result: Any, out: Any) -> Any:
         return result
     out = out[0] if isinstance(out, tuple) else out
     if not isinstance(out, Tracer):
-        raise MutationError(
-            "a traced result is written into an ndarray, which holds numbers only",
-            where=user_line(),
-            remedy="make the array inside the function (np.zeros, x.copy()), or write y = y + x instead of y += x",
+        refuse(
+            MutationError(
+                "a traced result is written into an ndarray, which holds numbers only",
+                where=user_line(),
+                remedy="make the array inside the function (np.zeros, np.array(y)), or write y = y + x instead of "
+                "y += x",
+            )
         )
     if tuple(result.shape) != out.shape:
         result = np.broadcast_to(result, out.shape)
@@ -75,8 +79,13 @@ def store(result: Any, out: Any) -> Any:
 
 
 def wrap(result: Any) -> Any:
-    """What NumPy computed of concrete arrays: an ndarray becomes a concrete Tracer, numbers stay what they are."""
-    if isinstance(result, np.ndarray) and type(result) is np.ndarray and result.dtype.kind in "biufcV":
+    """What NumPy computed of concrete arrays: an ndarray becomes a concrete Tracer, numbers stay what they are.
+
+    Outside of a trace, where a program has kept an array that was made in one, all stay what they are.
+    """
+    if not is_tracing():
+        return result
+    if type(result) is np.ndarray and result.dtype.kind in "biufcV":
         return Tracer.of_array(result)
     if isinstance(result, tuple | list):
         items = [wrap(item) for item in result]
