@@ -127,7 +127,7 @@ def vectorized(x):
 
 
 def formatted(x):
-    return x * len("%.2f" % x[0])
+    return x * len("%.2f" % x[0])  # noqa: UP031 - as people write it
 
 
 def a_numpy_number(x):

@@ -14,11 +14,11 @@ from farfunc_protocol.builder import GraphBuilder, Value, ValueOperand
 from farfunc_protocol.errors import FarfuncError, InvalidArray, MutationError, TraceError, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
 
-from .._signals import NeedsStatic
 from .._memory import check_writable_array, refuse_shared, share_memory
+from .._signals import NeedsStatic
 from .._walk import register_array
 from .._writes import Alias, Returned, Write
-from . import _function_calls, _functions, _indexing, _methods, _ufunc_calls
+from . import _function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls
 from ._current import pop_trace, push_trace
 from ._dtypes import graph_dtype
 from ._operands import holds_tracer, lower
@@ -193,7 +193,7 @@ class NumpyTrace:
 
     def lower(self, leaf: Any) -> Value:
         """The value of a result; a concrete array becomes a constant."""
-        if not isinstance(leaf, Tracer) and isinstance(leaf, np.ndarray) and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
+        if type(leaf) is np.ndarray and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
             raise UnsupportedOperator(
                 "an array of objects that holds traced arrays cannot be returned",
                 where=user_line(),
@@ -240,7 +240,8 @@ class _Tracers:
 
 register_array(Tracer, _Tracers())
 
-_ = (_function_calls, _functions, _indexing, _methods, _ufunc_calls)  # importing them registers what they implement
+# Importing them registers what they implement.
+_ = (_function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls)
 
 
 def _each(function: Callable[[Any], Any], operands: tuple[ValueOperand, ...]) -> tuple[Any, ...]:

@@ -24,9 +24,7 @@ def vectorized(self: np.vectorize, func: Callable[..., Any], args: Any) -> Any:
     signature: Any = getattr(self, "_in_and_out_core_dims", None)
     cores = [len(core) for core in signature[0]] if signature else [0] * len(arrays)
     outer = np.broadcast_shapes(*(a.shape[: a.ndim - core] for a, core in zip(arrays, cores, strict=True)))
-    wide = [
-        np.broadcast_to(a, (*outer, *a.shape[a.ndim - core :])) for a, core in zip(arrays, cores, strict=True)
-    ]
+    wide = [np.broadcast_to(a, (*outer, *a.shape[a.ndim - core :])) for a, core in zip(arrays, cores, strict=True)]
     calls = [func(*(array[index] for array in wide)) for index in np.ndindex(*outer)]
     if not calls:
         raise ValueError("cannot call `vectorize` on size 0 inputs unless `otypes` is set")

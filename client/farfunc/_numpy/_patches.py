@@ -31,6 +31,7 @@ from ._loops import fromiter, ndenumerate, nditer, vectorized
 from ._operands import array_of, holds_traced, holds_tracer
 from ._refusals import refuse
 from ._registry import FUNCTIONS
+from ._shaping import as_strided
 from ._source import is_of_user, user_line
 
 __all__ = ["patched"]
@@ -40,6 +41,8 @@ _OWN = frozenset({"farfunc", "farfunc_protocol", "numpy"})
 
 _FOREIGN = frozenset({"scipy", "torch", "pandas", "matplotlib", "sklearn"})
 """Packages whose own code gets what it expects, plain arrays, unless it gives traced ones."""
+
+_as_strided = np.lib.stride_tricks.as_strided
 
 _lock = threading.Lock()
 _depth = 0
@@ -65,7 +68,7 @@ def _enter() -> None:
         replacements = [*_replacements(), *_random_replacements()]
         for module, name, original, replacement in replacements:
             _replace(module, name, original, replacement)
-        own_names = {id(original): replacement for _, _, original, replacement in replacements if _is_function(original)}
+        own_names = {id(original): replacement for *_, original, replacement in replacements if _is_function(original)}
         for module in _modules_of_the_user():
             for name, value in list(vars(module).items()):
                 if id(value) in own_names:
@@ -88,12 +91,15 @@ def _modules_of_the_user() -> list[ModuleType]:
 @functools.cache
 def _replacements() -> tuple[tuple[Any, str, Any, Any], ...]:
     """Module, name, original and replacement of every function that leads here."""
+    import farfunc.numpy  # noqa: F401 - it takes NumPy's own functions, and must not come to that during a trace
+
     found: list[tuple[Any, str, Any, Any]] = [
         (np, "r_", np.r_, ConcatenatorByIndex(np.r_, columns=False)),
         (np, "c_", np.c_, ConcatenatorByIndex(np.c_, columns=True)),
         (np, "fromiter", np.fromiter, _looping(np.fromiter, fromiter, always=True)),
         (np, "ndenumerate", np.ndenumerate, _looping(np.ndenumerate, ndenumerate)),
         (np, "nditer", np.nditer, _looping(np.nditer, nditer)),
+        (np.lib.stride_tricks, "as_strided", _as_strided, _looping(_as_strided, as_strided)),
     ]
     if hasattr(np.vectorize, "_vectorize_call"):
         found.append((np.vectorize, "_vectorize_call", np.vectorize._vectorize_call, _vectorizing()))

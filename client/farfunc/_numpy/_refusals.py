@@ -16,7 +16,15 @@ from .._signals import NeedsStatic
 from ._current import current_trace
 from ._source import user_line, user_text
 
-__all__ = ["UnknownAttribute", "data_dependent", "no_such_attribute", "not_hashable", "refuse", "unsupported", "value_needed"]
+__all__ = [
+    "UnknownAttribute",
+    "data_dependent",
+    "no_such_attribute",
+    "not_hashable",
+    "refuse",
+    "unsupported",
+    "value_needed",
+]
 
 _BRANCH = (
     "compute both sides and choose: np.where(condition, a, b), np.minimum, np.maximum, np.clip; "
@@ -38,7 +46,7 @@ _WRITE = (
     "an array from outside, or its .copy(), holds numbers only: inside the function make it with np.array(table), "
     "np.zeros or the like, so that it can hold traced values; or use np.stack"
 )
-_TEXT = "print the array itself, print(x) or f\"{x}\": its dtype and shape are known, its value is not"
+_TEXT = "print the array itself, print(x) or f'{x}': its dtype and shape are known, its value is not"
 
 
 class UnknownAttribute(UnsupportedOperator, AttributeError):

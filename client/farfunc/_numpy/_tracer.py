@@ -81,7 +81,7 @@ class Tracer:
 
     @property
     def __class__(self) -> type:  # type: ignore[override]
-        """What NumPy has here, for ``isinstance``: a program that asks takes the same way as it does without a trace."""
+        """What NumPy has here, for ``isinstance``: a program that asks goes the same way as without a trace."""
         if not self._is_scalar:
             return np.ndarray
         if self._is_weak:
@@ -143,6 +143,14 @@ class Tracer:
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return self.size * self.dtype.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one element to the next along each axis."""
+        found = self.strides_in_elements()
+        if found is None:
+            found = tuple(int(np.prod(self.shape[axis + 1 :], dtype=np.int64)) for axis in range(self.ndim))
+        return tuple(step * self.dtype.itemsize for step in found)
 
     @property
     def device(self) -> str:
@@ -318,6 +326,7 @@ class Tracer:
 _PROPERTIES: dict[str, Callable[[Any], Any]] = {
     "T": np.transpose,
     "mT": np.matrix_transpose,
+    "mH": lambda x: np.conjugate(np.matrix_transpose(x)),
     "H": lambda x: np.conjugate(np.matrix_transpose(x)),
     "base": lambda x: None,
     "requires_grad": lambda x: True,

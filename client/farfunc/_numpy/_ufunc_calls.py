@@ -54,12 +54,16 @@ def call_ufunc(_: Tracer, ufunc: np.ufunc, method: str, inputs: Sequence[Any], k
         return _concrete(getattr(ufunc, method), inputs, outs, kwargs)
     results = _METHODS[method](ufunc, inputs, outs, **kwargs)
     results = results if isinstance(results, tuple) else (results,)
-    stored = tuple(store(result, target) for result, target in zip(results, outs, strict=True))
+    is_call = method == "__call__" and ufunc.signature is None
+    stored = tuple(store(result, target, broadcasts=is_call) for result, target in zip(results, outs, strict=True))
     return stored if ufunc.nout > 1 else stored[0]
 
 
-def store(result: Any, out: Any) -> Any:
-    """What ``out=`` asks for: the result written into a Tracer; an ndarray cannot hold a traced one."""
+def store(result: Any, out: Any, *, broadcasts: bool = False) -> Any:
+    """What ``out=`` asks for: the result written into a Tracer; an ndarray cannot hold a traced one.
+
+    Only a ufunc's result ``broadcasts``; that of a reduction must have the shape of ``out``.
+    """
     if out is None:
         return result
     out = out[0] if isinstance(out, tuple) else out
@@ -73,6 +77,8 @@ def store(result: Any, out: Any) -> Any:
             )
         )
     if tuple(result.shape) != out.shape:
+        if np.broadcast_shapes(result.shape, out.shape) != out.shape or not broadcasts:
+            raise ValueError(f"the result has the shape {tuple(result.shape)}, and out= an array of shape {out.shape}")
         result = np.broadcast_to(result, out.shape)
     out.overwrite(lower(result, out.dtype) if holds_traced([result, out]) else plain(result))
     return out
@@ -303,7 +309,7 @@ def _reduce(
         return known(array, axis=axis, keepdims=keepdims, where=where, **extra)
     if where is not True:
         unsupported(f"np.{ufunc.__name__}.reduce with where= cannot be traced", remedy="choose with np.where first")
-    axes = tuple(range(array.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, array.ndim)
+    axes = _reduced_axes(ufunc, axis, array.ndim)
     result = array
     for place in sorted(axes, reverse=True):
         parts = [np.take(result, index, axis=place) for index in range(result.shape[place])]
@@ -315,10 +321,27 @@ def _reduce(
     return np.expand_dims(result, axes) if keepdims else result
 
 
+def _reduced_axes(ufunc: np.ufunc, axis: Any, rank: int) -> tuple[int, ...]:
+    if rank == 0 and axis in (0, -1, (0,), (-1,)):  # as NumPy has it
+        return ()
+    axes = tuple(range(rank)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, rank)
+    if len(axes) > 1 and ufunc.identity is None and ufunc not in (np.fmax, np.fmin):
+        raise ValueError(
+            f"reduction operation '{ufunc.__name__}' is not reorderable, so at most one axis may be specified"
+        )
+    return axes
+
+
 def _accumulate(
     ufunc: np.ufunc, inputs: Sequence[Any], outs: Sequence[Any], *, axis: int = 0, dtype: Any = None
 ) -> Any:
     array = inputs[0]
+    if not array.ndim:
+        raise TypeError("cannot accumulate on a scalar")
+    if axis is None:
+        if array.ndim > 1:
+            raise ValueError("accumulate does not allow multiple axes")
+        axis = 0
     scan = _SCANS.get(ufunc)
     if callable(scan):
         return scan(array, axis=axis, dtype=dtype)

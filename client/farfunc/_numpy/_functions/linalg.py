@@ -113,7 +113,8 @@ def _svdvals(x: Any, /) -> Any:
 
 @implements(_linalg.eigh)
 def _eigh(a: Any, UPLO: str = "L") -> Any:
-    return _named(_linalg.eigh, emit_many("linalg_eigh", _of_triangle(_matrix(a, square=True), UPLO), UPLO=UPLO.upper()))
+    a = _of_triangle(_matrix(a, square=True), UPLO)
+    return _named(_linalg.eigh, emit_many("linalg_eigh", a, UPLO=UPLO.upper()))
 
 
 @implements(_linalg.eigvalsh)
