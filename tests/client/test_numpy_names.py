@@ -57,6 +57,7 @@ def function(x):
     xp = x.__array_namespace__()
     y = xp.zeros(3)
     y[0] = x[0]
+    assert xp.__array_api_version__ >= "2023.12" and x.to_device("cpu") is x
     from numpy import ones
     return xp.sum(y) + xp.linalg.vector_norm(x) + ones(1)
 trace(function, spec_of((x,), front_end), {}, front_end, [x])
@@ -70,7 +71,7 @@ def test_loops_over_elements_are_left_to_numpy_where_nothing_is_traced():
     def function(x):
         total = sum(value * place[0] for place, value in np.ndenumerate([1.0, 2.0]))
         squares = np.vectorize(lambda t: t**2)([1, 2, 3])
-        assert not isinstance(squares, Tracer) or not squares.dtype == float
+        assert not isinstance(squares, Tracer) or squares.dtype == int
         return x * total + squares
 
     trace_of(function, X)

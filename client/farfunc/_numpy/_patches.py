@@ -65,27 +65,45 @@ def _enter() -> None:
         _depth += 1
         if _depth > 1:
             return
-        replacements = [*_replacements(), *_random_replacements()]
-        for module, name, original, replacement in replacements:
+        for module, name, original, replacement in (*_replacements(), *_random_replacements()):
             _replace(module, name, original, replacement)
-        own_names = {id(original): replacement for *_, original, replacement in replacements if _is_function(original)}
+        by_original = _by_original()
         for module in _modules_of_the_user():
             for name, value in list(vars(module).items()):
-                if id(value) in own_names:
-                    _replace(module, name, value, own_names[id(value)])
+                if id(value) in by_original:
+                    _replace(module, name, value, by_original[id(value)])
 
 
-def _is_function(thing: Any) -> bool:
-    return callable(thing) and not isinstance(thing, type)
+@functools.cache
+def _by_original() -> dict[int, Any]:
+    """The replacements of functions, by the ids of what they stand for; those are never collected."""
+    found = {}
+    for *_, original, replacement in (*_replacements(), *_random_replacements()):
+        if callable(original) and not isinstance(original, type):
+            replacement.__farfunc_stands_for__ = original
+            found[id(original)] = replacement
+    return found
+
+
+_known_modules: tuple[int, list[ModuleType]] = (0, [])
 
 
 def _modules_of_the_user() -> list[ModuleType]:
-    """The modules that belong to no library, by which a traced function may know NumPy's functions."""
-    return [
-        module
-        for name, module in list(sys.modules.items())
-        if isinstance(module, ModuleType) and name.partition(".")[0] not in _OWN | _FOREIGN and not is_library(name)
-    ]
+    """The modules that belong to no library, by which a traced function may know NumPy's functions.
+
+    They are looked for again when a module has been imported: with torch there are thousands.
+    """
+    global _known_modules
+    if _known_modules[0] != len(sys.modules):
+        modules = list(sys.modules.items())
+        others = _OWN | _FOREIGN
+        found = [
+            module
+            for name, module in modules
+            if isinstance(module, ModuleType) and name.partition(".")[0] not in others and not is_library(name)
+        ]
+        _known_modules = (len(modules), found)
+    return _known_modules[1]
 
 
 @functools.cache
@@ -102,7 +120,7 @@ def _replacements() -> tuple[tuple[Any, str, Any, Any], ...]:
         (np.lib.stride_tricks, "as_strided", _as_strided, _looping(_as_strided, as_strided)),
     ]
     if hasattr(np.vectorize, "_vectorize_call"):
-        found.append((np.vectorize, "_vectorize_call", np.vectorize._vectorize_call, _vectorizing()))
+        found.append((np.vectorize, "_vectorize_call", *_vectorizing()))
     for module in (np, np.linalg, np.fft):
         for name, original in vars(module).items():
             if not callable(original) or isinstance(original, type):
@@ -140,18 +158,18 @@ def _random_replacements() -> tuple[tuple[Any, str, Any, Any], ...]:
     ]
     seeded = np.random.default_rng
     found.append((np.random, "default_rng", seeded, _refusing(seeded, unless_seeded=True)))
-    for name in _STDLIB_DRAWS:
-        original = getattr(random, name)
-        found.append((random, name, original, _refusing(original)))
+    for original in _STDLIB_DRAWS:
+        found.append((random, original.__name__, original, _refusing(original, of_numpy=False)))
     return tuple(found)
 
 
 _STDLIB_DRAWS = (
-    *("random", "uniform", "triangular", "gauss", "normalvariate", "lognormvariate", "expovariate", "betavariate"),
-    *("gammavariate", "vonmisesvariate", "paretovariate", "weibullvariate", "randint", "randrange", "choice"),
-    *("choices", "sample", "shuffle", "getrandbits"),
+    *(random.random, random.uniform, random.triangular, random.gauss, random.normalvariate, random.lognormvariate),
+    *(random.expovariate, random.betavariate, random.gammavariate, random.vonmisesvariate, random.paretovariate),
+    *(random.weibullvariate, random.randint, random.randrange, random.choice, random.choices, random.sample),
+    *(random.shuffle, random.getrandbits),
 )
-"""Functions of the module ``random`` that draw from its hidden generator."""
+"""What draws from the hidden generator of the module ``random``."""
 
 
 def _leave() -> None:
@@ -166,8 +184,6 @@ def _leave() -> None:
 
 
 def _replace(module: Any, name: str, original: Any, replacement: Any) -> None:
-    if _is_function(replacement):
-        replacement.__farfunc_stands_for__ = original
     _saved.append((module, name, original, replacement))
     setattr(module, name, replacement)
 
@@ -211,15 +227,16 @@ def _stacked(argument: Any) -> Any:
     return array_of(argument) if isinstance(argument, list | tuple) and holds_tracer(argument) else argument
 
 
-def _refusing(original: Callable[..., Any], *, unless_seeded: bool = False) -> Callable[..., Any]:
-    is_numpy = original.__name__ not in _STDLIB_DRAWS or original is not getattr(random, original.__name__)
-    name = f"np.random.{original.__name__}" if is_numpy else f"random.{original.__name__}"
+def _refusing(
+    original: Callable[..., Any], *, of_numpy: bool = True, unless_seeded: bool = False
+) -> Callable[..., Any]:
+    name = f"np.random.{original.__name__}" if of_numpy else f"random.{original.__name__}"
 
     @functools.wraps(original)
     def draw(*args: Any, **kwargs: Any) -> Any:
         is_seeded = unless_seeded and (args[0] if args else kwargs.get("seed")) is not None
         frame = sys._getframe(1)
-        is_meant = _package(frame) not in _OWN if is_numpy else is_of_user(frame)
+        is_meant = _package(frame) not in _OWN if of_numpy else is_of_user(frame)
         if is_seeded or not (is_tracing() and is_meant):
             return original(*args, **kwargs)
         what = "without a seed is called" if unless_seeded else "is called"
@@ -246,11 +263,12 @@ def _looping(original: Any, ours: Callable[..., Any], *, always: bool = False) -
     return loop
 
 
-def _vectorizing() -> Callable[..., Any]:
-    original = np.vectorize._vectorize_call  # type: ignore[attr-defined]
+def _vectorizing() -> tuple[Any, Any]:
+    """The loop of ``np.vectorize`` and ours."""
+    original: Any = vars(np.vectorize)["_vectorize_call"]
 
     @functools.wraps(original)
     def call(self: Any, func: Any, args: Any) -> Any:
         return vectorized(self, func, args) if is_tracing() and holds_traced(args) else original(self, func, args)
 
-    return call
+    return original, call

@@ -341,7 +341,7 @@ def _size(a: Any, axis: Any = None) -> int:
     return a.size if axis is None else int(np.prod([a.shape[place] for place in axes_of(axis, a.ndim)], dtype=np.int64))
 
 
-def as_strided(x: Any, shape: Any = None, strides: Any = None, subok: bool = False, writeable: bool = True) -> Tracer:
+def as_strided(x: Any, shape: Any = None, strides: Any = None, subok: bool = False, writeable: bool = True) -> Any:
     """``np.lib.stride_tricks.as_strided`` of an array in C order, as a copy."""
     x = as_array(x)
     shape = x.shape if shape is None else tuple(shape)

@@ -97,6 +97,7 @@ METHODS.update(
         "new_tensor": lambda self, data, dtype=None: as_array(data).astype(self.dtype if dtype is None else dtype),
         "resolve_conj": lambda self: self,
         "resolve_neg": lambda self: self,
+        "to_device": lambda self, device, *, stream=None: self,
         "tensor_split": lambda self, indices_or_sections, dim=0: tuple(np.array_split(self, indices_or_sections, dim)),
         "xlogy": lambda self, other: emit("xlogy.Tensor", self, as_array(other)),
     }

@@ -179,9 +179,10 @@ class Tracer:
         return repr(self) if isinstance(content, Value) else format(content[()], specification)
 
     def __hash__(self) -> int:
-        if not self._is_scalar or not isinstance(self.content(), Value):
+        content = self.content()
+        if not self._is_scalar or not isinstance(content, Value):
             raise TypeError("unhashable type: 'numpy.ndarray'")
-        not_hashable(self.content())
+        not_hashable(content)
 
     # Protocols.
 
@@ -195,6 +196,12 @@ class Tracer:
         import farfunc.numpy
 
         return farfunc.numpy
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return np.array(self._number("DLPack", "array")).__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return np.zeros(0).__dlpack_device__()
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

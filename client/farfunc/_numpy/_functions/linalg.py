@@ -35,7 +35,7 @@ def _matrix(a: Any, *, square: bool = False) -> Tracer:
     return to_tracer(a if a.dtype.kind in "fc" else astype(a, np.float64))
 
 
-def _of_triangle(a: Tracer, uplo: str) -> Tracer:
+def _of_triangle(a: Any, uplo: str) -> Any:
     """The Hermitian matrix that one triangle stands for: NumPy and LAPACK do not look at the other one.
 
     torch does not either, but its derivatives are those for matrices that are Hermitian as a whole: of a matrix

@@ -141,7 +141,7 @@ implements(np.max, np.amax)(_extremum("max", "amax", np.maximum))
 implements(np.min, np.amin)(_extremum("min", "amin", np.minimum))
 
 
-def _complex_extremum(op: str, a: Tracer, axes: tuple[int, ...], keepdims: bool) -> Tracer:
+def _complex_extremum(op: str, a: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     """NumPy orders complex numbers by their real parts, then by the imaginary ones."""
     worst = -np.inf if op == "amax" else np.inf
     real, imag = np.real(a), np.imag(a)

@@ -25,7 +25,7 @@ def _refuse_complex(a: Any, what: str) -> None:
 
 def _sorted(a: Any, axis: Any) -> Any:
     """Values and the places that they came from."""
-    given = as_array(a)
+    given: Any = as_array(a)
     if axis is None:
         given, axis = ravel(given), 0
     axis = axis_of(axis, given.ndim)
@@ -234,8 +234,8 @@ def _nanquantile(
     count = np.sum(np.logical_not(missing), -1, keepdims=True)
     quantiles = np.asarray(q, a.dtype if type(q) in (int, float) else np.float64)
     places = np.maximum(count - 1, 0) * quantiles.ravel()
-    low = np.floor(places)
-    weight = astype(places - low, quantiles.dtype)
+    low: Any = np.floor(places)
+    weight: Any = astype(places - low, quantiles.dtype)
     low = astype(low, np.int64)
     high = np.minimum(low + 1, np.maximum(count - 1, 0))
     left, right = np.take_along_axis(values, low, -1), np.take_along_axis(values, high, -1)
