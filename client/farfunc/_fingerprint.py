@@ -57,6 +57,10 @@ def _function(found: Fingerprint, func: Any) -> None:
         found.tokens += ("transformed", known.transform.name, known.key)
         found.add(known.func)
         return
+    original = getattr(func, "__farfunc_stands_for__", None)
+    if original is not None:  # another thread is tracing right now: see _numpy/_patches.py
+        found.add(original)
+        return
     code = func.__code__
     found.same(code)
     found.add(func.__defaults__)

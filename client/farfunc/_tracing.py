@@ -141,7 +141,8 @@ class Trace(Protocol):
     # A front end that has the notion also tells whether it is inside torch.no_grad() (``grad_enabled: bool``), what
     # other settings make of the results of an equation (``settled(values) -> values``), and of which arrays its
     # constants are copies (``captured``: items with ``tensor`` and ``array``), and where its random numbers come from
-    # (``draws``, with ``get_state()`` and ``set_state(array)``).
+    # (``draws``, with ``get_state()`` and ``set_state(array)``), and which refusal the function may have caught
+    # (``refused``).
 
 
 class StaticLeaves(Exception):
@@ -262,6 +263,10 @@ def trace(
         inner_args, inner_kwargs = unflatten(in_tree, leaves)
         try:
             result = func(*inner_args, **inner_kwargs)
+            refused = getattr(run, "refused", None)
+            if refused is not None:  # the function has caught it, and gone on without what it had asked for
+                refused.add_note("the function caught this error and went on; without a trace there is none to catch")
+                raise refused
         except NeedsStatic as needs:
             positions = {id(value): position for position, value in enumerate(inputs)}
             if any(id(value) not in positions for value in needs.values):  # arguments of a nested function

@@ -11,12 +11,14 @@ import numpy as np
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value, ValueOperand
-from farfunc_protocol.errors import InvalidArray, MutationError, TraceError, UnsupportedOperator
+from farfunc_protocol.errors import FarfuncError, InvalidArray, MutationError, TraceError, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
 
 from .._memory import check_writable_array, refuse_shared, share_memory
+from .._signals import NeedsStatic
+from .._walk import register_array
 from .._writes import Alias, Returned, Write
-from . import _function_calls, _functions, _indexing, _methods, _ufunc_calls
+from . import _function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls
 from ._current import pop_trace, push_trace
 from ._dtypes import graph_dtype
 from ._operands import holds_tracer, lower
@@ -39,9 +41,11 @@ class NumpyFrontEnd:
 
     def is_array(self, leaf: Any) -> bool:
         """Whether the leaf becomes an input."""
+        if isinstance(leaf, Tracer):
+            return True
         if isinstance(leaf, np.ndarray | np.generic):
             return leaf.dtype.kind in "biufc" or leaf.dtype.name == "bfloat16"
-        return isinstance(leaf, Tracer | float | complex)
+        return isinstance(leaf, float | complex)
 
     def type_of(self, leaf: Any) -> TensorType:
         """Its dtype and shape."""
@@ -103,9 +107,9 @@ class NumpyFrontEnd:
             with patched():
                 yield trace
         except ValueError as error:
-            # NumPy wraps what float(tracer) raises: "setting an array element with a sequence".
-            if isinstance(error.__cause__, TraceError):
-                raise error.__cause__ from None
+            # NumPy wraps what float(tracer) raises, or drops it: "setting an array element with a sequence".
+            if isinstance(trace.refused, TraceError) and not isinstance(error, FarfuncError):
+                raise trace.refused from None
             raise
         finally:
             pop_trace()
@@ -122,12 +126,15 @@ class NumpyTrace:
         The innermost builder.
     python_numbers:
         The inputs that may stand for a Python number of the call, by id.
+    refused:
+        The first error that was raised for what the function asked; where it has caught that, it is raised again.
     """
 
     def __init__(self, front_end: NumpyFrontEnd) -> None:
         self.front_end = front_end
         self.builder = GraphBuilder()
         self.python_numbers: dict[int, Value] = {}
+        self.refused: TraceError | NeedsStatic | None = None
         self._arguments: dict[int, tuple[Value, Place]] = {}
         self._equations: dict[tuple[Any, ...], tuple[Value, ...]] = {}
         self._types: dict[tuple[Any, ...], tuple[TensorType, ...]] = {}
@@ -204,7 +211,7 @@ class NumpyTrace:
 
     def lower(self, leaf: Any) -> Value:
         """The value of a result; a concrete array becomes a constant."""
-        if isinstance(leaf, np.ndarray) and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
+        if type(leaf) is np.ndarray and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
             raise UnsupportedOperator(
                 "an array of objects that holds traced arrays cannot be returned",
                 where=user_line(),
@@ -236,7 +243,23 @@ class NumpyTrace:
         return self.builder.constant(self._constants[key])
 
 
-_ = (_function_calls, _functions, _indexing, _methods, _ufunc_calls)  # importing them registers what they implement
+class _Tracers:
+    """Arrays of an earlier trace that a program has kept: a table in a cache, for instance."""
+
+    def describe(self, array: Tracer) -> tuple[Any, ...] | None:
+        return None if is_traced(array) else (array.dtype.str, array.shape)
+
+    def snapshot(self, array: Tracer) -> np.ndarray:
+        return np.array(array.content())
+
+    def unchanged(self, array: Tracer, snapshot: np.ndarray) -> bool:
+        return not is_traced(array) and np.asarray(array.content()).tobytes() == snapshot.tobytes()
+
+
+register_array(Tracer, _Tracers())
+
+# Importing them registers what they implement.
+_ = (_function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls)
 
 
 def _each(function: Callable[[Any], Any], operands: tuple[ValueOperand, ...]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as _np
 from numpy import *  # noqa: F403 # pyright: ignore[reportWildcardImportFromLibrary]
 from numpy import __all__ as __all__
+from numpy import __array_api_version__ as __array_api_version__
 
 from .._numpy._creation import CREATED
 from .._numpy._current import is_tracing
