@@ -36,6 +36,8 @@ MAX_CALLS = 10_000
 """A dry run ends after so many calls of operators, within a second: chunked transforms repeat
 themselves, and the memory they take shows in the first chunks."""
 
+_LONGEST_FAILURE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -66,11 +68,14 @@ class Inference:
     operations:
         Scalar operations, so far as the run came: products by their formulas, one for each
         element of every other result.
+    failure:
+        Why the run did not come to its end, and where.
     """
 
     outputs: tuple[TensorType, ...] | None
     peak_bytes: int
     operations: float
+    failure: str | None = None
 
 
 def infer(
@@ -130,7 +135,10 @@ def _dry_run(
             return Inference(tuple(type_of(result) for result in results), meter.peak_bytes, meter.operations)
     except Exception as error:  # noqa: BLE001 - whatever it is, the real run will say it with authority
         cause = error.error if isinstance(error, EquationFailed) else error
-        answer = cause if isinstance(cause, FarfuncError) else Inference(None, meter.peak_bytes, meter.operations)
+        place = f"{error.where}: " if isinstance(error, EquationFailed) else ""
+        failure = f"{place}{str(cause).strip()[:_LONGEST_FAILURE] or type(cause).__name__}"
+        incomplete = Inference(None, meter.peak_bytes, meter.operations, failure)
+        answer = cause if isinstance(cause, FarfuncError) else incomplete
         for link in _chain(error):
             traceback.clear_frames(link.__traceback__)
             link.__traceback__ = link.__cause__ = link.__context__ = None
