@@ -330,7 +330,7 @@ class TestHandles:
 
     def test_what_does_not_fit(self, names):
         handle = farfunc.function(names["layer"])
-        with pytest.raises(farfunc.InvalidRequest, match=r"float64\[3\] is given, .* float64\[n\], which is float64\[2\]"):
+        with pytest.raises(farfunc.InvalidRequest, match=r"float64\[3\] is given, .*\[n\], which is float64\[2\]"):
             handle(np.ones((4, 2)), np.ones(3))
         with pytest.raises(farfunc.InvalidRequest, match=r"float64\[2,2\] is given, .* takes float64\[n\]"):
             handle(np.ones((4, 2)), np.ones((2, 2)))
