@@ -67,6 +67,7 @@ __all__ = [
 ]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+_LONGEST_TEXT = 4_000
 _TYPE_PREFIX = "urn:farfunc:error:"
 
 
@@ -133,13 +134,19 @@ class FarfuncError(Exception):
             "title": self.title,
             "status": self.status,
             "code": self.code,
-            "detail": self.detail,
+            "detail": _shortened(self.detail),
         }
         for member in ("where", "rule", "remedy", "retry_after", "request_id"):
             value = getattr(self, member)
             if value is not None:
-                problem[member] = value
+                problem[member] = _shortened(value) if isinstance(value, str) else value
         return problem
+
+
+def _shortened(text: str) -> str:
+    """A text without its middle, where it is too long for anyone: it may quote what a request says a million times."""
+    half = _LONGEST_TEXT // 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]} ... {text[-half:]}"
 
 
 class TraceError(FarfuncError):
