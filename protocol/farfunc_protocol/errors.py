@@ -24,7 +24,8 @@ The tree::
     ├── ServerError                    (RuntimeError) the service, not the request, is at fault
     │   ├── ServerBusy                 the queue is full: come back after ``retry_after`` seconds
     │   ├── TimeLimitExceeded          (TimeoutError)
-    │   └── WorkerDied                 the evaluating process died
+    │   ├── WorkerDied                 the evaluating process died
+    │   └── StorageFailed              a function could not be stored or deleted: the disk is full, or read-only
     └── ConnectionFailed               (ConnectionError) no server there
 
 Every class has a ``code`` (stable, for programs) and an HTTP ``status``. On the wire an error
@@ -53,6 +54,7 @@ __all__ = [
     "ProtocolError",
     "ServerBusy",
     "ServerError",
+    "StorageFailed",
     "TimeLimitExceeded",
     "TraceError",
     "TransformError",
@@ -279,6 +281,12 @@ class WorkerDied(ServerError):
     """The process that evaluated the request died; a new one takes its place."""
 
     code, status, title = "worker_died", 503, "The worker died"
+
+
+class StorageFailed(ServerError):
+    """The server's disk takes nothing more."""
+
+    code, status, title = "storage_failed", 507, "Storage failed"
 
 
 class ConnectionFailed(FarfuncError, ConnectionError):
