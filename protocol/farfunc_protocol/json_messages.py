@@ -122,7 +122,7 @@ class JsonRequest:
         given = (reader.read(self.args, args, "args"), reader.read(self.kwargs, kwargs, "kwargs"))
         leaves, tree = flatten(given)
         arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
-        levels = [unflatten(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
+        levels: list[Any] = [unflatten(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
         for transform in self.transforms:
             levels.append(transform.inner(*levels[-1]))
         out = unflatten(function.out_tree, list(output_types))

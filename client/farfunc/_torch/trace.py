@@ -43,7 +43,9 @@ class Fakes(FakeTensorMode):
     a trace in the second thread would crash (torch 2.11).
     """
 
-    avoid_device_init = False
+    @property
+    def avoid_device_init(self) -> bool:
+        return False
 
 
 class TorchTrace:

@@ -170,7 +170,9 @@ class _Fakes(FakeTensorMode):
     the second dry run would crash (torch 2.11). A worker has no fake tensors on a device that is not there.
     """
 
-    avoid_device_init = False
+    @property
+    def avoid_device_init(self) -> bool:
+        return False
 
 
 class _DryRunEnded(Exception):
