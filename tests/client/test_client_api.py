@@ -33,6 +33,7 @@ PUBLIC = [
     "ProtocolError",
     "ServerBusy",
     "ServerError",
+    "StorageFailed",
     "TimeLimitExceeded",
     "TraceError",
     "TransformError",

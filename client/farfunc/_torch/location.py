@@ -9,6 +9,7 @@ from types import TracebackType
 
 import numpy
 import torch
+import torch.utils.checkpoint
 
 from .. import _tracing
 
@@ -24,6 +25,8 @@ _STANDARD_LIBRARY = _folder(os.__file__)
 _LIBRARIES = (_folder(torch.__file__), _folder(numpy.__file__), _CLIENT, "<frozen ", "<__array_function__")
 _APPLY = torch.autograd.Function.apply.__func__.__code__  # pyright: ignore[reportAttributeAccessIssue]
 _TRACE = _tracing.trace.__code__
+_CHECKPOINT = getattr(torch.utils.checkpoint, "_NoopSaveInputs", None)
+"""torch 2.11's way for a checkpoint to keep what it is given; nothing is ever differentiated through it."""
 
 _is_library: dict[str, bool] = {}
 """By file name; a trace asks for each frame of each operator."""
@@ -54,7 +57,7 @@ def user_line(*, refuse_custom_functions: bool = False) -> str | None:
             if not refuse_custom_functions:
                 break
         elif refuse_custom_functions:
-            if code is _APPLY:
+            if code is _APPLY and frame.f_locals.get("cls") is not _CHECKPOINT:
                 raise CustomFunctionOnStack(frame.f_locals.get("cls"))
             if code is _TRACE:
                 break
