@@ -51,7 +51,8 @@ def test_the_namespace_of_the_array_api_is_found_during_a_trace():
     """In a process of its own, where nothing has imported ``farfunc.numpy`` before."""
     program = """
 import numpy as np, sys
-from farfunc._tracing import numpy_front_end, spec_of, trace
+from farfunc._front_ends import numpy_front_end
+from farfunc._tracing import spec_of, trace
 front_end, x = numpy_front_end(), np.ones(3)
 def function(x):
     xp = x.__array_namespace__()

@@ -109,8 +109,6 @@ def _modules_of_the_user() -> list[ModuleType]:
 @functools.cache
 def _replacements() -> tuple[tuple[Any, str, Any, Any], ...]:
     """Module, name, original and replacement of every function that leads here."""
-    import farfunc.numpy  # noqa: F401 - it takes NumPy's own functions, and must not come to that during a trace
-
     found: list[tuple[Any, str, Any, Any]] = [
         (np, "r_", np.r_, ConcatenatorByIndex(np.r_, columns=False)),
         (np, "c_", np.c_, ConcatenatorByIndex(np.c_, columns=True)),
