@@ -37,6 +37,7 @@ from farfunc_protocol.errors import (
     WorkerDied,
 )
 
+from . import _containers  # noqa: F401 - the import adds torch's containers to NumPy's and Python's
 from ._client import AsyncClient, Client
 from ._default import connect, current_client, delete, function, functions, register
 from ._functional import functional_call, stack_module_state

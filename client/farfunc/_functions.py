@@ -9,7 +9,7 @@ from typing import Any
 from farfunc_protocol.builder import FinishedGraph
 from farfunc_protocol.errors import InvalidRequest, ServerBusy
 from farfunc_protocol.graph import Function, Graph, TensorType
-from farfunc_protocol.pytree import TreeSpec, flatten, tree_map, unflatten
+from farfunc_protocol.pytree import TreeSpec, flatten, spec_map, spec_tree, unflatten
 
 from ._call import Call, call
 from ._evaluator import Evaluator
@@ -174,7 +174,7 @@ class FunctionHandle:
         """What a trace of this function gives, for spec trees of arguments; there is nothing to run."""
         types, tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
         outputs = self._check(types, tree)
-        return Traced(self.stored, unflatten(self.stored.out_tree, list(outputs)))
+        return Traced(self.stored, spec_tree(self.stored.out_tree, list(outputs)))
 
     def _emit(self, trace: Trace, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Inside a running trace: an equation that calls the function."""
@@ -212,13 +212,13 @@ class FunctionHandle:
 
 def _shown(tree: TreeSpec, types: Sequence[TensorType]) -> str:
     """The arguments as text: ``(float64[2], mode='fast')``."""
-    args, kwargs = unflatten(tree, list(types))
+    args, kwargs = spec_tree(tree, list(types))
     texts = [_text(arg) for arg in args] + [f"{name}={_text(value)}" for name, value in kwargs.items()]
     return f"({', '.join(texts)})"
 
 
 def _text(value: Any) -> str:
-    return str(tree_map(_Shown, value))
+    return str(spec_map(_Shown, value))
 
 
 class _Shown:

@@ -18,7 +18,7 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import DataDependentError, TraceError
 from farfunc_protocol.graph import Function, TensorType
-from farfunc_protocol.pytree import flatten, tree_map, unflatten
+from farfunc_protocol.pytree import flatten, spec_map, spec_tree, unflatten
 
 from ._signals import NeedsStatic
 from ._writes import Alias, Returned, Write
@@ -257,7 +257,7 @@ def trace(
             "the function uses a traced value of another trace",
             remedy="pass the value as an argument instead of keeping it in a variable that outlives its function",
         )
-    out = unflatten(out_tree, [value.type for value in values])
+    out = spec_tree(out_tree, [value.type for value in values])
     writes = tuple(write for write, _ in written)
     if writes:
         out_tree = flatten((out, [write.type for write in writes]), is_array=is_type)[1]
@@ -326,7 +326,7 @@ def front_end_of_call(func: Callable[..., Any], arguments: Any) -> FrontEnd:
 
 def spec_of(tree: Any, front_end: FrontEnd) -> Any:
     """The spec tree of a tree of arrays."""
-    return tree_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
+    return spec_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
 
 
 def guard(chain: Sequence[Any], front_end: FrontEnd) -> AbstractContextManager[Any]:

@@ -24,7 +24,7 @@ from .errors import InvalidRequest
 from .graph import Function, TensorType
 from .limits import DEFAULT_LIMITS, Limits
 from .messages import MAX_TRANSFORMS, EvaluateRequest, check_reference, check_seed
-from .pytree import broadcast_prefix, flatten, unflatten
+from .pytree import broadcast_prefix, flatten, spec_tree
 from .strict_json import list_of, members_of, shown
 from .transforms import Jvp, Transform, Vjp, Vmap
 from .transforms.flat import with_axis
@@ -86,10 +86,10 @@ class JsonRequest:
         given = _read((self.args, self.kwargs), _expected(self.transforms, function, output_types), limits)
         leaves, tree = flatten(given)
         arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
-        levels = [unflatten(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
+        levels = [spec_tree(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
         for transform in self.transforms:
             levels.append(transform.inner(*levels[-1]))
-        out = unflatten(function.out_tree, list(output_types))
+        out = spec_tree(function.out_tree, list(output_types))
         flats = []
         for transform, level in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
             flats.append(transform.flat(*level, out))
@@ -164,8 +164,8 @@ def _expected(
     transforms: Sequence[Transform], function: Function, output_types: Sequence[TensorType]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The spec trees of the outermost arguments; the length of a batch is a symbol."""
-    args, kwargs = unflatten(function.in_tree, list(function.graph.inputs))
-    out = unflatten(function.out_tree, list(output_types))
+    args, kwargs = spec_tree(function.in_tree, list(function.graph.inputs))
+    out = spec_tree(function.out_tree, list(output_types))
     for depth, transform in enumerate(reversed(transforms)):
         if isinstance(transform, Vmap):
             args = _batched(transform, args, f"{_BATCH}{depth}")
@@ -189,7 +189,7 @@ def _batched(transform: Vmap, args: tuple[Any, ...], size: str) -> tuple[Any, ..
         if not -len(leaf.shape) - 1 <= axis <= len(leaf.shape):
             raise InvalidRequest(f"in_dims has {axis} for an argument that is {leaf} without its batch axis")
         batched.append(with_axis(leaf, axis, size))
-    return unflatten(tree, batched)
+    return spec_tree(tree, batched)
 
 
 def _read(document: tuple[Any, Any], expected: tuple[Any, Any], limits: Limits) -> tuple[Any, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from farfunc_protocol.errors import FarfuncError
+
 from .aliases import alias_of
 from .capture import NotConstant, WithoutElements, outside_traces
 from .fakes import UNKNOWN_TO_FAKES, fake_call, tensors_in
@@ -37,6 +39,8 @@ class TraceMode(TorchDispatchMode):
         self._trace = trace
         self._active = True
         self._paused = False
+        self.raised: FarfuncError | None = None
+        """The last error of an operator's: what TorchScript makes of it has neither its type nor its words."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -49,7 +53,10 @@ class TraceMode(TorchDispatchMode):
         self._active = False
         try:
             return call(self._trace, func, args, kwargs or {})
-        except WithoutElements:
+        except FarfuncError as error:
+            if not isinstance(error, WithoutElements):
+                self.raised = error
+                raise
             # A module on the device meta is copied (copy.deepcopy), and its parameters replaced before it is called.
             if any(alias_of(tensor) is not None or not tensor.is_meta for tensor in tensors_in(args, kwargs)):
                 raise

@@ -25,7 +25,7 @@ from .dispatch import TraceMode, call, decompose
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
 from .location import user_line
-from .refusals import refuse_dual, refuse_tape, refuse_write, translated
+from .refusals import is_of_torchscript, refuse_dual, refuse_tape, refuse_write, translated
 from .settings import as_written
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class TorchTrace:
             try:
                 yield self
             except Exception as error:
-                meant = translated(error)
+                meant = self.mode.raised if is_of_torchscript(error) else translated(error)
                 if meant is None:
                     raise
                 raise meant from error
