@@ -113,6 +113,7 @@ def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, 
         ),
         body=body.graph,
         grad=getattr(trace, "grad_enabled", True),
+        source=trace.user_line(),
     )
     if hasattr(trace, "settled"):
         results = trace.settled(results)

@@ -94,6 +94,10 @@ class Trace(Protocol):
         """The innermost."""
         ...
 
+    def user_line(self) -> str | None:
+        """The line of the user's own source that is running, as ``arm.py:12, in forward``."""
+        ...
+
     def nested(self) -> AbstractContextManager[GraphBuilder]:
         """A body: what is traced inside goes to a builder of its own."""
         ...

@@ -229,12 +229,13 @@ def unflatten(spec: TreeSpec, leaves: Sequence[Any]) -> Any:
 def spec_tree(spec: TreeSpec, leaves: Sequence[Any]) -> Any:
     """Put a spec tree together: as :func:`unflatten`, with a :class:`Node` for each instance of a registered class.
 
-    >>> class Unit:
-    ...     def __init__(self, direction):
-    ...         self.direction = direction / max(direction)
-    >>> register_node(Unit, lambda unit: ((unit.direction,), None), lambda children, _: Unit(*children))
-    >>> spec_tree(flatten([Unit([1.0, 2.0])])[1], ["float64[]", "float64[]"])
-    [Unit(['float64[]', 'float64[]'])]
+    >>> class Square:
+    ...     def __init__(self, side):
+    ...         self.area = side**2
+    ...         self.side = side
+    >>> register_node(Square, lambda square: ((square.side,), None), lambda children, _: Square(*children))
+    >>> spec_tree(flatten([Square(2.0)])[1], ["float64[]"])
+    [Square('float64[]')]
     """
     return _unflatten(spec, _counted(spec, leaves), as_spec=True)
 

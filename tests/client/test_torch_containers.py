@@ -27,14 +27,15 @@ class Box:
 _pytree.register_pytree_node(Box, lambda box: ([box.a, box.b], box.tag), lambda leaves, tag: Box(*leaves, tag))
 
 
-class Unit:
-    """What it makes of its leaves asks for arrays."""
+class Checked:
+    """It takes arrays alone."""
 
-    def __init__(self, direction):
-        self.direction = direction / direction.norm()
+    def __init__(self, values):
+        assert isinstance(values, torch.Tensor)
+        self.values = values
 
 
-_pytree.register_pytree_node(Unit, lambda unit: ([unit.direction], None), lambda leaves, _: Unit(*leaves))
+_pytree.register_pytree_node(Checked, lambda checked: ([checked.values], None), lambda leaves, _: Checked(*leaves))
 
 
 class ModelOutput(OrderedDict):
@@ -87,8 +88,8 @@ CALLS = {
     "a result": lambda F: F.jacrev(lambda a: Box(a.sin(), a * 2))(x),
     "both, forward": lambda F: F.jacfwd(lambda box: Box(box.a.sin() * box.b, box.b, box.tag + "!"))(Box(x, y)),
     "a Hessian": lambda F: F.hessian(lambda box: (box.a.sin() * box.b).sum())(Box(x, y)),
-    "a class that computes": lambda F: F.grad(lambda unit: (unit.direction * y).sum())(Unit(x)),
-    "a result of a class that computes": lambda F: F.vjp(lambda a: Unit(a * y), x)[0],
+    "a class that checks": lambda F: F.grad(lambda checked: (checked.values.sin() * y).sum())(Checked(x)),
+    "a result of a class that checks": lambda F: F.vjp(lambda a: Checked(a * y), x)[0],
     "aux": lambda F: F.jacrev(lambda a: (a.sin(), Box(a, a * 2)), has_aux=True)(x),
     "axes": lambda F: F.vmap(lambda box: box.a.sin() * box.b, in_dims=(Box(0, None),))(Box(x, y)),
     "axes of the result": lambda F: F.vmap(lambda a: Box(a * y, a), out_dims=Box(1, 0))(x),

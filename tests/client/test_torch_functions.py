@@ -10,7 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from support.local_and_remote import FRONT_END, assert_same_as_local, evaluate, ops_of, traced, travelled
+from support.local_and_remote import (
+    FRONT_END,
+    assert_same_as_local,
+    evaluate,
+    local,
+    ops_of,
+    remote,
+    traced,
+    travelled,
+)
 
 REVERSE = (None, "jacrev")  # where torch itself has no forward mode: fused attention
 torch.manual_seed(20260511)
@@ -216,6 +225,58 @@ NATIVE = {
 @pytest.mark.parametrize("name", NATIVE)
 def test_transforms_of_torch_itself_inside(name):
     assert_same_as_local(NATIVE[name], x)
+
+
+class PartlyScripted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.jit.script(nn.Linear(6, 4))
+        self.outer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.outer(self.inner(x).tanh())
+
+
+@torch.jit.script
+def scripted_loop(x: torch.Tensor, count: int) -> torch.Tensor:
+    result = torch.zeros_like(x)
+    for index in range(count):
+        result[index] = x[index] * float(index) + result[index - 1]
+    result += x
+    return result
+
+
+TORCHSCRIPT = {
+    "a module": (lambda: torch.jit.script(mlp), mlp),
+    "a traced module": (lambda: torch.jit.trace(mlp, x), mlp),
+    "a function": (lambda: lambda x: scripted_loop(x, 3), lambda x: torch.cat((_loop(x, 3), x[3:]))),
+    "a part of a module": (lambda: PartlyScripted().double(), None),
+}
+
+
+def _loop(x, count):
+    rows, last = [], torch.zeros_like(x[0])
+    for index in range(count):
+        last = x[index] * index + last
+        rows.append(last + x[index])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", TORCHSCRIPT)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript(name):
+    """However often it has run: then TorchScript would make another graph of it, without derivatives."""
+    make, same = TORCHSCRIPT[name]
+    scripted = make()
+    if same is None:
+        same = lambda x: F.linear(  # noqa: E731
+            F.linear(x, scripted.inner.weight, scripted.inner.bias).tanh(), scripted.outer.weight, scripted.outer.bias
+        )
+    expected = local("jacrev", same, x)
+    for _ in range(3):
+        for transform in ("jacrev", "jacfwd"):
+            for left, right in zip(remote(transform, scripted, x), expected, strict=True):
+                torch.testing.assert_close(left, right.detach())
 
 
 def test_random_operators_draw_anew_each_time():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from farfunc_protocol.errors import DataDependentError, InvalidArray, TraceError
 from support.local_and_remote import FRONT_END, traced
 
 x = torch.ones(4, 6, dtype=torch.float64)
+constant = torch.arange(6.0, dtype=torch.float64)
 sparse = torch.eye(6, dtype=torch.float64).to_sparse()
 
 
@@ -50,6 +54,26 @@ def retained(x):
     return y
 
 
+def hooked(x):
+    y = x.sin()
+    y.register_hook(lambda gradient: gradient * 10)
+    return y
+
+
+module_with_backward_hook = torch.nn.Linear(6, 2, dtype=torch.float64)
+module_with_backward_hook.register_full_backward_hook(lambda module, given, found: (given[0] * 100,))
+
+
+@torch.jit.script
+def scripted_branch(x: torch.Tensor) -> torch.Tensor:
+    return x.sin() if bool(x.sum() > 0) else x
+
+
+@torch.jit.script
+def scripted_positions(x: torch.Tensor) -> torch.Tensor:
+    return torch.nonzero(x)
+
+
 def dual(x):
     with torch.autograd.forward_ad.dual_level():
         return torch.autograd.forward_ad.make_dual(x, x) * 2
@@ -82,6 +106,34 @@ REFUSED = {
         UnsupportedOperator,
         "torch.autograd.functional",
     ),
+    **{
+        f"autograd.functional.{name} of a constant": (
+            lambda x, function=function: x * function(lambda c: c.sin().sum(), constant)[0].sum(),
+            UnsupportedOperator,
+            "torch.autograd.functional",
+        )
+        for name, function in {
+            "jacobian": torch.autograd.functional.jacobian,
+            "jacobian, create_graph": partial(torch.autograd.functional.jacobian, create_graph=True),
+            "jacobian, forward": partial(torch.autograd.functional.jacobian, vectorize=True, strategy="forward-mode"),
+            "hessian": torch.autograd.functional.hessian,
+            "vjp": torch.autograd.functional.vjp,
+        }.items()
+    },
+    "autograd.functional of the identity": (
+        lambda x: torch.autograd.functional.jacobian(lambda c: c, constant) @ x.T,
+        UnsupportedOperator,
+        "torch.autograd.functional",
+    ),
+    "a hook of a tensor": (hooked, UnsupportedOperator, "Tensor.register_hook()"),
+    "a backward hook of a module": (
+        lambda x: module_with_backward_hook(x),
+        UnsupportedOperator,
+        "Linear has backward hooks",
+    ),
+    "a module that is converted": (lambda x: torch.nn.Linear(6, 2).double()(x), TraceError, "Module.double"),
+    "a branch in TorchScript": (lambda x: scripted_branch(x), DataDependentError, "a boolean"),
+    "positions in TorchScript": (lambda x: scripted_positions(x), DataDependentError, "a shape"),
     "forward_ad": (dual, UnsupportedOperator, "forward_ad"),
     "two generators": (two_generators, UnsupportedOperator, "second generator"),
     "a seed between numbers": (seeded_twice, UnsupportedOperator, "the generator's state"),
@@ -119,6 +171,19 @@ def test_the_errors_of_torch_itself_stay():
         traced(lambda x: x @ x, x)
     with pytest.raises(IndexError, match="out of range"):
         traced(lambda x: x.sum(5), x)
+
+
+def test_the_errors_of_torch_itself_in_torchscript_stay():
+    scripted = torch.jit.script(torch.nn.Linear(5, 2, dtype=torch.float64))
+
+    def function(x):
+        with contextlib.suppress(DataDependentError):
+            float(x.sum())
+        return scripted(x)
+
+    with pytest.raises(RuntimeError, match="reduction dim") as caught:
+        traced(function, x)
+    assert not isinstance(caught.value, DataDependentError)
 
 
 def test_a_tensor_that_outlives_its_trace():

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from farfunc_protocol.errors import FarfuncError
-
 from .aliases import alias_of
 from .capture import NotConstant, WithoutElements, outside_traces
 from .fakes import UNKNOWN_TO_FAKES, fake_call, tensors_in
@@ -39,8 +37,8 @@ class TraceMode(TorchDispatchMode):
         self._trace = trace
         self._active = True
         self._paused = False
-        self.raised: FarfuncError | None = None
-        """The last error of an operator's: what TorchScript makes of it has neither its type nor its words."""
+        self.raised: Exception | None = None
+        """By the last operator that failed: a scripted function that called it has another error to tell of."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -53,15 +51,16 @@ class TraceMode(TorchDispatchMode):
         self._active = False
         try:
             return call(self._trace, func, args, kwargs or {})
-        except FarfuncError as error:
-            if not isinstance(error, WithoutElements):
-                self.raised = error
-                raise
+        except WithoutElements as error:
+            self.raised = error
             # A module on the device meta is copied (copy.deepcopy), and its parameters replaced before it is called.
             if any(alias_of(tensor) is not None or not tensor.is_meta for tensor in tensors_in(args, kwargs)):
                 raise
             with outside_traces():
                 return func(*args, **(kwargs or {}))
+        except Exception as error:
+            self.raised = error
+            raise
         finally:
             self._active = True
 

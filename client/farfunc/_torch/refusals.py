@@ -12,7 +12,7 @@ from farfunc_protocol.errors import DataDependentError, FarfuncError, MutationEr
 from .location import user_line, user_line_of
 
 __all__ = [
-    "is_of_torchscript",
+    "is_without_words",
     "refuse_dual",
     "refuse_lost_derivative",
     "refuse_operator",
@@ -121,9 +121,10 @@ def refuse_write(func: Any, reason: str) -> NoReturn:
     raise MutationError(f"{func} writes in place; {detail}", where=user_line(), remedy=remedy)
 
 
-def is_of_torchscript(error: BaseException) -> bool:
-    """Whether an error was raised inside a scripted or traced function: its cause is told in its text, if at all."""
-    return isinstance(error, RuntimeError) and "failed in the TorchScript interpreter" in str(error)
+def is_without_words(error: BaseException) -> bool:
+    """Whether a scripted function failed for what Python code raised: TorchScript passes on neither type nor words."""
+    text = str(error)
+    return "failed in the TorchScript interpreter" in text and text.rstrip().endswith("RuntimeError:")
 
 
 def translated(error: BaseException) -> FarfuncError | None:

@@ -25,7 +25,7 @@ from .dispatch import TraceMode, call, decompose
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
 from .location import user_line
-from .refusals import is_of_torchscript, refuse_dual, refuse_tape, refuse_write, translated
+from .refusals import is_without_words, refuse_dual, refuse_tape, refuse_write, translated
 from .settings import as_written
 
 if TYPE_CHECKING:
@@ -114,12 +114,17 @@ class TorchTrace:
             try:
                 yield self
             except Exception as error:
-                meant = self.mode.raised if is_of_torchscript(error) else translated(error)
-                if meant is None:
+                cause = self.mode.raised if is_without_words(error) and self.mode.raised is not None else error
+                meant = translated(cause) or cause
+                if meant is error:
                     raise
                 raise meant from error
             finally:
                 self.drawing.restore()
+
+    def user_line(self) -> str | None:
+        """The user's own line that is running."""
+        return user_line()
 
     @contextlib.contextmanager
     def nested(self) -> Iterator[GraphBuilder]:
