@@ -29,6 +29,13 @@ sequence = torch.randn(3, 2, 8, dtype=torch.float64)
 weight = torch.randn(6, 6, dtype=torch.float64, requires_grad=True)
 parameter = nn.Parameter(torch.randn(6, dtype=torch.float64))
 mask = torch.rand(4, 6) > 0.5
+
+
+class Derived(torch.Tensor):
+    pass
+
+
+derived = torch.arange(6.0, dtype=torch.float64).as_subclass(Derived)
 mlp = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
 
 
@@ -85,6 +92,10 @@ FUNCTIONS = {
     "NumPy constants": lambda x: x * torch.from_numpy(np.arange(6.0)) + torch.as_tensor(np.ones(6)),
     "repeats": lambda x: torch.repeat_interleave(x, torch.tensor([1, 2, 0, 3]), dim=0),
     "distributions": lambda x: torch.distributions.Normal(x, x.exp()).log_prob(x * 2),
+    "a distribution that asks whether it is invalid": lambda x: torch.distributions.Wishart(
+        x[0, 0].exp() + 9, torch.eye(4, dtype=x.dtype)
+    ).log_prob(2 * torch.eye(4, dtype=x.dtype)),
+    "a constant of a class derived from Tensor": lambda x: x * derived + derived.sin() @ x.T.sum(1).expand(6),
     "losses": lambda x: F.cross_entropy(x, torch.tensor([0, 1, 2, 3])) + F.gaussian_nll_loss(x, x * 2, x.exp()),
     "an MLP": mlp,
     "other weights": lambda x: torch.func.functional_call(mlp, {"0.weight": x[:, :].new_ones(8, 6) * x[0]}, (x,)),

@@ -10,10 +10,20 @@ import pytest
 import torch
 
 from farfunc_protocol.errors import DataDependentError, InvalidArray, TraceError, UnsupportedOperator
+from support.evaluators import InProcess
 from support.local_and_remote import FRONT_END, traced
 
 x = torch.ones(4, 6, dtype=torch.float64)
 constant = torch.arange(6.0, dtype=torch.float64)
+
+
+class Units(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+units = torch.arange(6.0, dtype=torch.float64).as_subclass(Units)
 sparse = torch.eye(6, dtype=torch.float64).to_sparse()
 
 
@@ -139,6 +149,12 @@ REFUSED = {
     "a seed between numbers": (seeded_twice, UnsupportedOperator, "the generator's state"),
     "to_sparse": (lambda x: x.to_sparse(), UnsupportedOperator, "sparse"),
     "a sparse constant": (lambda x: torch.sparse.mm(sparse, x.T), UnsupportedOperator, "sparse"),
+    "a sparse tensor that is made of constants": (
+        lambda x: constant.diag().to_sparse() @ x.T,
+        UnsupportedOperator,
+        "the function makes a tensor that cannot travel: a sparse",
+    ),
+    "a constant of a class with functions of its own": (lambda x: x * units, UnsupportedOperator, "the class Units"),
     "set_": (lambda x: x.clone().set_(x), UnsupportedOperator, "other memory"),
     "resize_": (lambda x: x.clone().resize_(2), UnsupportedOperator, "another size"),
     "as_strided": (lambda x: x.as_strided((2,), (1,)), UnsupportedOperator, "lie in memory"),
@@ -156,6 +172,28 @@ def test_refusal(name):
     assert caught.value.where.startswith("test_torch_refusals.py:")
     assert caught.value.remedy
     assert caught.value.__suppress_context__ or not isinstance(caught.value.__context__, AssertionError)
+
+
+def test_a_tensor_without_elements_is_not_computed_with():
+    with pytest.raises(RuntimeError, match="meta"):
+        traced(lambda x: x * torch.empty(6, device="meta"), x)
+    assert len(traced(lambda x: x * torch.empty(6, device="meta").shape[0], x).graph.equations) == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "to_padded_tensor"),
+        (lambda: torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8), "dequantize"),
+        (lambda: torch.masked.masked_tensor(torch.ones(3), torch.ones(3) > 0), "plain tensors"),
+        (lambda: torch.ones(3).to(torch.float8_e4m3fn), "float32"),
+    ],
+)
+def test_arguments_that_cannot_travel(make, remedy):
+    with pytest.raises(InvalidArray) as caught:
+        InProcess().vmap(lambda a: a)(make())
+    assert remedy in caught.value.remedy
 
 
 def test_a_trace_after_a_refusal_is_not_disturbed():

@@ -12,6 +12,8 @@ This is the only place of the client that imports torch.
 ``special``       the operators that need more than their row
 ``numbers``       Python numbers where an operator takes a tensor
 ``indexing``      masks
+``functions``     torch's functions, as the user's own code calls them
+``subscripts``    elements at positions that depend on arguments
 ``strided``       as_strided, which sees memory
 ``normalization`` batch norm, whose kernels write where no schema says so
 ``inplace``       writes: functional counterparts of ``add_`` and of ``out=``

@@ -164,6 +164,13 @@ def translated(error: BaseException) -> FarfuncError | None:
             where=where,
             remedy="convert it before the call, or make it so: torch.nn.Linear(3, 2, dtype=torch.float64)",
         )
+    if text.startswith("Creating a new Tensor subclass"):
+        return UnsupportedOperator(
+            f"the function closes over a tensor of the class {text.split()[5]}, whose __torch_function__ gives each "
+            "result its own class; a result that is being traced has the class of the tracer",
+            where=where,
+            remedy="let the function use a plain tensor: t.as_subclass(torch.Tensor)",
+        )
     if isinstance(error, UnsupportedFakeTensorException):
         return UnsupportedOperator(
             f"a tensor of an unusual kind: {text}", where=where, remedy="use dense tensors: x.to_dense()"

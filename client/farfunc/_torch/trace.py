@@ -22,6 +22,7 @@ from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
 from .conversion import lengths, torch_dtype
 from .dispatch import TraceMode, call, decompose
+from .functions import FunctionMode
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
 from .location import user_line
@@ -110,6 +111,7 @@ class TorchTrace:
             self.fakes,
             torch._C._AutoDispatchBelowAutograd(),
             self.mode,
+            FunctionMode(),
         ):
             try:
                 yield self
