@@ -155,6 +155,11 @@ REFUSED = {
         "the function makes a tensor that cannot travel: a sparse",
     ),
     "a constant of a class with functions of its own": (lambda x: x * units, UnsupportedOperator, "the class Units"),
+    "cond": (
+        lambda x: torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,)),
+        UnsupportedOperator,
+        "cond is an operator that takes functions",
+    ),
     "set_": (lambda x: x.clone().set_(x), UnsupportedOperator, "other memory"),
     "resize_": (lambda x: x.clone().resize_(2), UnsupportedOperator, "another size"),
     "as_strided": (lambda x: x.as_strided((2,), (1,)), UnsupportedOperator, "lie in memory"),
