@@ -189,7 +189,7 @@ class FunctionHandle:
         """Refuse arguments that the function was not traced for; return the types of its results."""
         expected_tree, what = self.stored.in_tree, self.info.reference
         remedy = f"its signature is {self.signature}; for other types register it anew, for a batch use vmap"
-        if tree != expected_tree:
+        if not expected_tree.accepts(tree):
             raise InvalidRequest(
                 f"{what} takes {_shown(expected_tree, self.graph.inputs)}, and {_shown(tree, types)} is given",
                 where="args, kwargs",

@@ -123,9 +123,12 @@ class TreeSpec:
             return True
         if not isinstance(other, TreeSpec):
             return NotImplemented
+        return self.num_leaves == other.num_leaves and self._is_like(other) and self.children == other.children
+
+    def _is_like(self, other: TreeSpec) -> bool:
+        """Whether two nodes are equal, whatever is below."""
         return (
             self.kind == other.kind
-            and self.num_leaves == other.num_leaves
             and _same_keys(self.keys, other.keys)
             and self.node == other.node
             and (
@@ -133,7 +136,30 @@ class TreeSpec:
                 if self.kind == "static"
                 else same_context(self.value, other.value)
             )
-            and self.children == other.children
+        )
+
+    def accepts(self, other: TreeSpec) -> bool:
+        """Whether a tree of another structure can be given where this one is expected.
+
+        It can if they are equal, but for classes of the other side: in their place stands an instance of any
+        class of that name, or a tuple (a dict, for a mapping).
+
+        >>> pair = TreeSpec("node", (LEAF, LEAF), node=NodeType("Pair", None))
+        >>> pair.accepts(TreeSpec("tuple", (LEAF, LEAF))), pair.accepts(TreeSpec("list", (LEAF, LEAF)))
+        (True, False)
+        """
+        if self.node is None or self.node.cls is not None:
+            fits = self._is_like(other)
+        elif self.is_mapping and not (other.is_mapping and _same_keys(self.keys, other.keys)):
+            fits = False
+        elif other.node is None:
+            fits = other.kind == ("dict" if self.is_mapping else "tuple")
+        else:
+            fits = other.node.name == self.node.name
+        return (
+            fits
+            and len(self.children) == len(other.children)
+            and all(mine.accepts(given) for mine, given in zip(self.children, other.children, strict=True))
         )
 
     def __hash__(self) -> int:

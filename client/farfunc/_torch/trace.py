@@ -219,7 +219,8 @@ class TorchTrace:
                 if found is not None
                 else "a tensor of unknown origin is used",
                 where=user_line(),
-                remedy="return it from the function instead of keeping it in a variable or an attribute",
+                remedy="return it from the function instead of keeping it in a variable or an attribute; what the "
+                "first call makes and keeps is to be made before: call the function once in place",
             )
         if isinstance(tensor, FakeTensor):
             if found.storage != tensor.untyped_storage()._cdata:
