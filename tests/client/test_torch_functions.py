@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from farfunc_protocol.errors import TraceError
+from support.evaluators import InProcess
 from support.local_and_remote import (
     FRONT_END,
     assert_same_as_local,
@@ -288,6 +291,43 @@ def test_torchscript(name):
         for transform in ("jacrev", "jacfwd"):
             for left, right in zip(remote(transform, scripted, x), expected, strict=True):
                 torch.testing.assert_close(left, right.detach())
+
+
+class Rotary(nn.Module):
+    """It makes its table at the first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.zeros(6, dtype=x.dtype)
+            self.table[0::2] = torch.arange(3, dtype=x.dtype).cos()
+        return x * self.table
+
+
+@functools.cache
+def basis(n):
+    return torch.linspace(0.0, 1.0, n, dtype=torch.float64)
+
+
+def test_what_the_first_call_keeps_is_there_for_the_next():
+    module, expected = Rotary(), torch.func.jacrev(Rotary())(v[:5].new_ones(6))
+    for _ in range(2):
+        torch.testing.assert_close(InProcess().jacrev(module)(torch.ones(6, dtype=v.dtype)), expected)
+    assert type(module.table) is torch.Tensor
+    torch.testing.assert_close(torch.diag(module(torch.ones(6, dtype=v.dtype))), expected)
+    for _ in range(2):
+        torch.testing.assert_close(InProcess().jacrev(lambda v: v * basis(5))(v), torch.diag(basis(5)))
+    assert basis(5)[-1].item() == 1.0
+
+
+def test_what_depends_on_an_argument_has_nothing_to_keep():
+    kept = []
+    InProcess().jacrev(lambda v: kept.append(v * 2) or v)(v)
+    with pytest.raises(TraceError, match="outside the call"):
+        InProcess().jacrev(lambda v: v * kept[0])(v)
 
 
 def test_random_operators_draw_anew_each_time():

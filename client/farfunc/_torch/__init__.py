@@ -20,6 +20,7 @@ This is the only place of the client that imports torch.
 ``aliases``       views: which tensors share memory, and how a write to one reaches the others
 ``views``         for each kind of view, how a write goes back through it
 ``capture``       closed-over tensors, and the values of what follows from constants alone
+``escapes``       tensors that outlive the trace
 ``values``        what Python needs to know of elements
 ``conversion``    tensors to arrays and back
 ``settings``      what is switched off meanwhile

@@ -22,6 +22,7 @@ from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
 from .conversion import lengths, torch_dtype
 from .dispatch import TraceMode, call, decompose
+from .escapes import Escapes
 from .functions import FunctionMode
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
@@ -61,6 +62,7 @@ class TorchTrace:
         self.drawing = Drawing()
         self._dual_level = forward_ad._current_level
         self.constants = Constants(self)
+        self.escapes = Escapes()
         self.fakes = FakeTensorMode(static_shapes=True)
         self.mode = TraceMode(self)
         self._arguments: dict[int, tuple[Value, Alias]] = {}
@@ -101,6 +103,14 @@ class TorchTrace:
     @contextlib.contextmanager
     def running(self) -> Iterator[TorchTrace]:
         """Make the trace current for this thread."""
+        try:
+            with self._recording():
+                yield self
+        finally:
+            self.escapes.settle(self.constants)
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
         # Below autograd's keys an operator arrives as it was called, composite or not; above them stay autocast
         # and torch.func's own transforms, whose work arrives as the operators it consists of.
         with (
@@ -114,7 +124,7 @@ class TorchTrace:
             FunctionMode(),
         ):
             try:
-                yield self
+                yield
             except Exception as error:
                 cause = self.mode.raised if is_without_words(error) and self.mode.raised is not None else error
                 meant = translated(cause) or cause
