@@ -37,8 +37,7 @@ class TorchFrontEnd:
         """The type of an array."""
         if not isinstance(leaf, torch.Tensor):
             return Array.from_numpy(leaf).type
-        if alias_of(leaf) is None:
-            conversion.refuse_unusual(leaf)
+        conversion.refuse_sparse(leaf)
         return conversion.tensor_type(leaf)
 
     def to_array(self, leaf: Any) -> Array:

@@ -31,7 +31,7 @@ def as_written() -> Iterator[None]:
             _before.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
             torch.backends.mha.set_fastpath_enabled(False)
             _before.enter_context(torch.compiler.set_stance("force_eager"))
-            _before.enter_context(torch.jit.optimized_execution(False))
+            _before.enter_context(torch.jit.optimized_execution(False))  # pyright: ignore[reportPrivateImportUsage]
         _traces += 1
     cache = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
