@@ -53,5 +53,5 @@ class Escapes:
 def _exchange(tensor: torch.Tensor, real: torch.Tensor) -> None:
     """Let each be the other, as ``torch.utils.swap_tensors`` does, which minds the weak references of the fakes."""
     tensor.__class__, real.__class__ = real.__class__, tensor.__class__
-    tensor.__dict__, real.__dict__ = real.__dict__, tensor.__dict__
+    tensor.__dict__, real.__dict__ = real.__dict__, tensor.__dict__  # pyright: ignore[reportAttributeAccessIssue]
     torch._C._swap_tensor_impl(tensor, real)  # pyright: ignore[reportAttributeAccessIssue]
