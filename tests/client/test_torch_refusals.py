@@ -130,6 +130,11 @@ REFUSED = {
             "vjp": torch.autograd.functional.vjp,
         }.items()
     },
+    "autograd.functional, forward": (
+        lambda x: torch.autograd.functional.jacobian(torch.sin, x, vectorize=True, strategy="forward-mode"),
+        UnsupportedOperator,
+        "Batching rule not implemented for aten::_make_dual",  # as torch.func.vmap says
+    ),
     "autograd.functional of the identity": (
         lambda x: torch.autograd.functional.jacobian(lambda c: c, constant) @ x.T,
         UnsupportedOperator,

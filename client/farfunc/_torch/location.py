@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import numpy
@@ -43,7 +43,7 @@ class LosesDerivative(Exception):
     what:
         ``Function``, ``functional`` or ``hooks``.
     subject:
-        The ``torch.autograd.Function``, the function of ``torch.autograd.functional``, or the module.
+        The ``torch.autograd.Function``, the names of functions of ``torch.autograd.functional``, or the module.
     """
 
     def __init__(self, what: str, subject: Any) -> None:
@@ -79,9 +79,19 @@ def user_line(*, keep_derivatives: bool = False) -> str | None:
             if code is _HOOKED and _has_backward_hooks(frame.f_locals):
                 raise LosesDerivative("hooks", frame.f_locals["self"])
             if code.co_filename == _FUNCTIONAL:
-                raise LosesDerivative("functional", code.co_name)
+                raise LosesDerivative("functional", _names_in(_FUNCTIONAL, frame))
         frame = frame.f_back
     return None if found is None else _shown(*found)
+
+
+def _names_in(file: str, frame: FrameType | None) -> list[str]:
+    """The functions of one file on the stack, innermost first."""
+    names = []
+    while frame is not None:
+        if frame.f_code.co_filename == file:
+            names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
 
 
 def _has_backward_hooks(names: dict[str, Any]) -> bool:

@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import torch
 from torch._subclasses.fake_tensor import UnsupportedFakeTensorException
-from torch.autograd import forward_ad
 
 from farfunc_protocol.errors import DataDependentError, FarfuncError, MutationError, TraceError, UnsupportedOperator
 
@@ -56,8 +55,8 @@ def refuse_lost_derivative(what: str, subject: Any) -> NoReturn:
     """Raise UnsupportedOperator for what :class:`~.location.LosesDerivative` found."""
     if what == "Function":
         _refuse_custom_function(subject)
-    if what == "functional" and forward_ad._current_level >= 0:
-        refuse_dual(f"torch.autograd.functional.{subject}")
+    if what == "functional" and "_jacfwd" in subject:
+        refuse_dual(f"torch.autograd.functional.{subject[-1]}")
     if what == "functional":
         refuse_tape()
     refuse_operator(
