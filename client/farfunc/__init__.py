@@ -38,7 +38,10 @@ from farfunc_protocol.errors import (
     WorkerDied,
 )
 
-from . import _wiring  # noqa: F401 - the core is told of front ends and of the default client
+from . import (
+    _containers,  # noqa: F401 - the import adds torch's containers to NumPy's and Python's
+    _wiring,  # noqa: F401 - the core is told of front ends and of the default client
+)
 from ._client import AsyncClient, Client
 from ._default_client import connect, current_client, delete, describe, function, functions, register
 from ._functional import functional_call, stack_module_state

@@ -15,7 +15,7 @@ import numpy as np
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import TransformError
 from farfunc_protocol.graph import TensorType
-from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
+from farfunc_protocol.pytree import TreeSpec, flatten, spec_tree
 from farfunc_protocol.transforms import Transform
 
 from ._cache import Entry, TraceCache
@@ -140,7 +140,7 @@ class Call:
             ]
             try:
                 with front_end.guard(chain):
-                    entry, reached = _entry(chain, func, leaves, structure, places, front_end, hint)
+                    entry, reached = _entry(chain, func, leaves, tree, structure, places, front_end, hint)
             except NeedsTorch:
                 hint.needs_torch = True
             except StaticLeaves as needs:
@@ -206,6 +206,7 @@ def _entry(
     chain: Sequence[Transform],
     func: Callable[..., Any],
     leaves: list[Any],
+    tree: TreeSpec,
     structure: Structure,
     places: list[int],
     front_end: FrontEnd,
@@ -223,15 +224,17 @@ def _entry(
         for type_, leaf in zip(types, leaves, strict=True):
             if type_ is None:
                 reached.add(leaf)
+    for context in tree.contexts:  # the structure compares them as they are now, and they may change
+        reached.add(context)
     setting = (front_end.name, structure, tuple(places), tuple(kinds), front_end.settings())
-    key = (setting, repr(chain), tuple(reached.tokens))
+    key = (setting, tuple([transform.key for transform in chain]), tuple(reached.tokens))
     if reached.opaque is None:
         found = traces.find(key, reached)
         if found is not None:
             return found, reached
     snapshot = reached.snapshot() if reached.opaque is None else None
     spec = [leaf if type_ is None else type_ for type_, leaf in zip(types, leaves, strict=True)]
-    args, kwargs = unflatten(structure.tree, spec)
+    args, kwargs = spec_tree(tree, spec)
     try:
         function, plan = make_plan(chain, func, args, kwargs, front_end, [leaves[place] for place in places], reached)
     except TransformError as error:

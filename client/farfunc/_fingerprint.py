@@ -54,7 +54,7 @@ def transformed_of(func: Any) -> Any:
 def _function(found: Fingerprint, func: Any) -> None:
     known = transformed_of(func)
     if known is not None:
-        found.tokens += ("transformed", known.transform.name, known.key)
+        found.tokens += ("transformed", known.key)
         found.add(known.func)
         return
     original = getattr(func, "__farfunc_stands_for__", None)

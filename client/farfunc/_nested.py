@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from farfunc_protocol.builder import FinishedGraph, Value
-from farfunc_protocol.pytree import flatten, unflatten
+from farfunc_protocol.pytree import flatten, spec_tree, unflatten
 from farfunc_protocol.transforms import FlatTransform, Hessian, Jacfwd, Jacrev, Transform, flat_result_types
 
 from ._dependence import depends_on
@@ -85,7 +85,7 @@ def trace_body(trace: Trace, func: Callable[..., Any], inside: tuple[tuple[Any, 
         aliases = aliases_of(trace, leaves, inputs) if written else ()
         finished = builder.finish([*outputs, *(value for _, value in written)])
     writes = tuple(write for write, _ in written)
-    return Body(finished, unflatten(out_tree, [value.type for value in outputs]), writes, aliases)
+    return Body(finished, spec_tree(out_tree, [value.type for value in outputs]), writes, aliases)
 
 
 def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, result: Any) -> Any:
@@ -113,6 +113,7 @@ def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, 
         ),
         body=body.graph,
         grad=getattr(trace, "grad_enabled", True),
+        source=trace.user_line(),
     )
     if hasattr(trace, "settled"):
         results = trace.settled(results)

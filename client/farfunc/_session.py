@@ -8,6 +8,7 @@ the asynchronous client run the very same conversation (:mod:`farfunc._connectio
 from __future__ import annotations
 
 import builtins
+import re
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.document import function_from_bytes, function_to_bytes, identity
-from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ProtocolError
+from farfunc_protocol.errors import FarfuncError, FunctionNotFound, InvalidRequest, ProtocolError
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.graph_json import tensor_type_from_text
 from farfunc_protocol.messages import (
@@ -177,10 +178,14 @@ class Session:
             seconds = self.timeout + _GRACE_SECONDS
         request = HttpRequest("POST", "/v1/evaluate", encode_request(message), headers, seconds)
         try:
-            response = read_binary((yield request), decode_response)
-        except FunctionNotFound:
-            yield from self.upload(function)
-            response = read_binary((yield request), decode_response)
+            try:
+                response = read_binary((yield request), decode_response)
+            except FunctionNotFound:
+                yield from self.upload(function)
+                response = read_binary((yield request), decode_response)
+        except FarfuncError as error:
+            _name_the_line(error, function)
+            raise
         return [*response.arrays, *([] if response.generator is None else [response.generator])]
 
     def upload(self, function: Function, name: str | None = None) -> Exchange[FunctionInfo]:
@@ -249,6 +254,18 @@ def _page(document: Any) -> tuple[list[FunctionInfo], str | None]:
     if following is not None and not following.startswith("/v1/functions?"):
         raise ProtocolError(f"the next page is {following!r}", where="next")  # the token is for this server alone
     return [FunctionInfo.from_json(item) for item in document["functions"]], following
+
+
+_EQUATION = re.compile(r"equations\[(\d+)\]")
+
+
+def _name_the_line(error: FarfuncError, function: Function) -> None:
+    """Say of an equation that the server found fault with on which line of the user's it stands."""
+    found = _EQUATION.match(error.where or "")
+    number = int(found[1]) if found else len(function.sources)
+    source = function.sources[number] if number < len(function.sources) else None
+    if source is not None:
+        error.where = f"{source}: {error.where}"
 
 
 def _function_path(reference: str) -> str:

@@ -17,7 +17,7 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import DataDependentError, TraceError
 from farfunc_protocol.graph import Function, TensorType
-from farfunc_protocol.pytree import flatten, tree_map, unflatten
+from farfunc_protocol.pytree import flatten, spec_map, spec_tree, unflatten
 
 from ._signals import NeedsStatic
 from ._writes import Alias, Returned, Write
@@ -105,6 +105,10 @@ class Trace(Protocol):
     @property
     def builder(self) -> GraphBuilder:
         """The innermost."""
+        ...
+
+    def user_line(self) -> str | None:
+        """The line of the user's own source that is running, as ``arm.py:12, in forward``."""
         ...
 
     def nested(self) -> AbstractContextManager[GraphBuilder]:
@@ -199,7 +203,7 @@ def is_type(leaf: Any) -> bool:
 
 def spec_of(tree: Any, front_end: FrontEnd) -> Any:
     """The spec tree of a tree of arrays."""
-    return tree_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
+    return spec_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
 
 
 class _Running(threading.local):
@@ -284,7 +288,7 @@ def trace(
             "the function uses a traced value of another trace",
             remedy="pass the value as an argument instead of keeping it in a variable that outlives its function",
         )
-    out = unflatten(out_tree, [value.type for value in values])
+    out = spec_tree(out_tree, [value.type for value in values])
     writes = tuple(write for write, _ in written)
     if writes:
         out_tree = flatten((out, [write.type for write in writes]), is_array=is_type)[1]

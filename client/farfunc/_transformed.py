@@ -26,7 +26,7 @@ class Transformed:
     transform, func:
         What is applied, and to what: any callable, perhaps a transformed one.
     key:
-        The parameters of the transform as text: part of the key of cached traces.
+        The transform's own: part of the key of cached traces.
     evaluator:
         The client that was asked for it; None for the default one.
     wrapper:
@@ -39,7 +39,7 @@ class Transformed:
         self.transform = transform
         self.func = func
         self.evaluator = evaluator
-        self.key = repr(transform)
+        self.key = transform.key
         self.wrapper: Callable[..., Any] | None = None
 
 

@@ -26,7 +26,7 @@ from .graph import Function, TensorType
 from .lengths import at_lengths, symbols_of
 from .limits import DEFAULT_LIMITS, Limits
 from .messages import MAX_TRANSFORMS, EvaluateRequest, check_reference, check_seed
-from .pytree import broadcast_prefix, flatten, unflatten
+from .pytree import broadcast_prefix, flatten, spec_tree
 from .strict_json import list_of, members_of, shown
 from .transforms import Jvp, Transform, Vjp, Vmap
 from .transforms.flat import with_axis
@@ -80,7 +80,7 @@ class JsonRequest:
         maps, args, where = _primals(self.transforms, self.args)
         is_product = where != "args"
         given = (args, {} if is_product else self.kwargs)
-        expected_args, expected_kwargs = unflatten(function.in_tree, list(function.graph.inputs))
+        expected_args, expected_kwargs = spec_tree(function.in_tree, list(function.graph.inputs))
         for depth, transform in enumerate(reversed(maps)):
             expected_args = _batched(transform, expected_args, _batch_symbol(depth, symbols))
         reader.read(given[0], expected_args, where)
@@ -123,10 +123,10 @@ class JsonRequest:
         given = (reader.read(self.args, args, "args"), reader.read(self.kwargs, kwargs, "kwargs"))
         leaves, tree = flatten(given)
         arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
-        levels: list[Any] = [unflatten(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
+        levels: list[Any] = [spec_tree(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
         for transform in self.transforms:
             levels.append(transform.inner(*levels[-1]))
-        out = unflatten(function.out_tree, list(output_types))
+        out = spec_tree(function.out_tree, list(output_types))
         flats = []
         for transform, level in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
             flats.append(transform.flat(*level, out))
@@ -204,8 +204,8 @@ def _expected(
     lengths: Mapping[str, int],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The spec trees of the outermost arguments; the length of a batch is a symbol."""
-    args, kwargs = unflatten(function.in_tree, [at_lengths(type, lengths) for type in function.graph.inputs])
-    out = unflatten(function.out_tree, list(output_types))
+    args, kwargs = spec_tree(function.in_tree, [at_lengths(type, lengths) for type in function.graph.inputs])
+    out = spec_tree(function.out_tree, list(output_types))
     for depth, transform in enumerate(reversed(transforms)):
         if isinstance(transform, Vmap):
             args = _batched(transform, args, _batch_symbol(depth))
@@ -264,7 +264,7 @@ def _batched(transform: Vmap, args: tuple[Any, ...], size: str) -> tuple[Any, ..
         if not -len(leaf.shape) - 1 <= axis <= len(leaf.shape):
             raise InvalidRequest(f"in_dims has {axis} for an argument that is {leaf} without its batch axis")
         batched.append(with_axis(leaf, axis, size))
-    return unflatten(tree, batched)
+    return spec_tree(tree, batched)
 
 
 class _Reader:

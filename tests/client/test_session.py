@@ -2,6 +2,7 @@
 
 import gc
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,13 @@ class TestEvaluate:
         missing = problem(errors.FunctionNotFound("no such function", request_id="f00"))
         with pytest.raises(farfunc.FunctionNotFound, match="f00"):
             converse(Session().evaluate(sin(), [], []), missing, as_json(INFO, 201), missing)
+
+    def test_the_line_of_the_equation_at_fault_is_named(self):
+        function = replace(sin(), sources=("arm.py:12, in forward",))
+        refusal = problem(errors.ForwardModeUnsupported("no", where="equations[0] (sin)"))
+        with pytest.raises(errors.ForwardModeUnsupported) as caught:
+            converse(Session().evaluate(function, [JACREV], [array([1.0, 2.0])]), refusal)
+        assert caught.value.where == "arm.py:12, in forward: equations[0] (sin)"
 
     def test_captures_travel_with_the_call(self):
         requests, _ = converse(Session().evaluate(sin(), [], [], None, {1: array([4.0])}), ok())

@@ -1,6 +1,7 @@
 """Functions on a real server: named, versioned, described, listed, deleted, and used from elsewhere."""
 
 import uuid
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import farfunc
 from farfunc_protocol.document import function_to_bytes, identity
 
 Q = np.array([0.1, 0.2, 0.3])
+State = namedtuple("State", "q v")
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +46,17 @@ class TestNames:
         handle = farfunc.register(lambda q: np.tanh(q) * 0.25, Q)
         assert (handle.name, handle.version) == (None, None)
         np.testing.assert_allclose(farfunc.function(handle.id)(Q), np.tanh(Q) / 4)
+
+    @pytest.mark.parametrize("given", [State(Q, Q + 1), (Q, Q + 1)])
+    def test_a_class_of_the_one_who_registered_it_is_a_tuple_for_others(self, name, given):
+        handle = farfunc.register(lambda state: State(state.q * state.v, state.q), State(Q, Q), name=name)
+        assert isinstance(handle(State(Q, Q)), State)
+        found = farfunc.function(name)(given)
+        assert type(found) is tuple
+        np.testing.assert_allclose(found[0], Q * (Q + 1))
+        np.testing.assert_allclose(farfunc.function(name).jacrev()(given)[1][1], np.zeros((3, 3)))
+        with pytest.raises(farfunc.InvalidRequest, match="is given"):
+            farfunc.function(name)([Q, Q])
 
     @pytest.mark.parametrize("wrong", ["", "two words", "arm@3", "../arm", "7up", "sha256:00"])
     def test_what_is_no_name_is_refused(self, wrong):

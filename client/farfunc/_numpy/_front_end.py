@@ -140,6 +140,10 @@ class NumpyTrace:
         self._types: dict[tuple[Any, ...], tuple[TensorType, ...]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
 
+    def user_line(self) -> str | None:
+        """The user's own line that is running."""
+        return user_line()
+
     @contextmanager
     def nested(self) -> Iterator[GraphBuilder]:
         """A body: what is traced inside goes to a builder of its own."""

@@ -34,7 +34,10 @@ class TorchFrontEnd:
 
     def type_of(self, leaf: Any) -> TensorType:
         """The type of an array."""
-        return conversion.tensor_type(leaf) if isinstance(leaf, torch.Tensor) else Array.from_numpy(leaf).type
+        if not isinstance(leaf, torch.Tensor):
+            return Array.from_numpy(leaf).type
+        conversion.refuse_sparse(leaf)
+        return conversion.tensor_type(leaf)
 
     def to_array(self, leaf: Any) -> Array:
         """A concrete array, for the wire; it may share memory with the leaf."""
