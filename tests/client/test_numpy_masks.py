@@ -94,7 +94,7 @@ np.sum(x.sum() ** 2 * x[m])
 np.sum(np.float32(2) * x[m])
 np.sum(x[m] * TABLE.sum())
 np.sum(np.array([2.0]) * x[m])
-np.sum(x[m] * np.asarray(TABLE)[m])
+np.sum(x[m] * np.array(TABLE)[m])
 np.sum(np.array(TABLE)[m])
 np.sum(np.arange(5)[m])
 np.sum(x[m][x[m] > 1])
@@ -123,7 +123,6 @@ np.sum(x[[x[0] > 0, False, x[1] > 0, True, True]])
 np.sum(x[x[0] > 0])
 np.sum(x[x[0] < 0])
 np.sum(np.ravel(x[m]) + x[m].flatten() + x[m].ravel() + x[m].T + np.atleast_1d(x[m]))
-np.sum(x[m].sin() + x[m].exp())
 np.sum(A[:, 0, m4])
 np.sum(a[a > 0])
 np.sum(a[a > 0] ** 2 / a[a > 0])
@@ -154,7 +153,6 @@ a[m2, -1].sum(axis=0)
 (np.ones(4) @ a[m23].sum(axis=0))
 (np.ones((2, 3)) @ a[0][:, m4]).sum(axis=1)
 a[0][:, m4] @ a[0, 0, m4]
-a[0, 0, m4] @ a[0][:, m4].T if False else 0.0
 np.linalg.norm(a[m23], axis=1).sum()
 np.linalg.norm(a[m23], axis=-1, keepdims=True).sum()
 (a[m23] / np.linalg.norm(a[m23], axis=1, keepdims=True)).sum(axis=0)
@@ -384,7 +382,7 @@ def threshold_neuron(x):
 
 
 def enthalpy(x):
-    T = 2 * x
+    T = 2.2 * x
     h = 2.0 * T
     liquid, mushy = T > 1.0, (T > 0) & (T <= 1.0)
     h[liquid] = 4.2 * (T[liquid] - 1.0) + 334 + 2.0
@@ -411,7 +409,7 @@ def lennard_jones_cutoff(x):
     near = (r2 > 0) & (r2 < 12.0)
     inverse = 1 / r2[near] ** 3
     force = np.zeros((3, 3, 2))
-    force[near] = (d[near].T if False else d[near]) * (24 * (2 * inverse**2 - inverse) / r2[near])[:, None]
+    force[near] = d[near] * (24 * (2 * inverse**2 - inverse) / r2[near])[:, None]
     return force.sum(axis=1), (4 * (inverse**2 - inverse)).sum() / 2
 
 
@@ -488,7 +486,7 @@ SINGULAR = {
     "dot": lambda x, s, m: (x[m] * s) @ x[m] + x[m] * 0,
     "matmul": lambda x, s, m: (x[m][:, None] @ (s * np.ones((1, 1))))[:, 0],
     "where": lambda x, s, m: np.where(x[m] > 1, np.sqrt(x[m] * s), s * x[m]),
-    "interp": lambda x, s, m: np.interp(x[m], [0.0, 1.0, 3.0], [1.0, 0.5, 4.0]) * s,
+    "interp": lambda x, s, m: np.interp(x[m], [0.0, 1.0, 4.0], [1.0, 0.5, 4.0]) * s,
     "a mean of infinities": lambda x, s, m: np.mean(x[m] * s) + x[m] * 0,
     "an int divided": lambda x, s, m: s * (x[m].astype(int) % 3),
     "assigned": lambda x, s, m: _assigned(x, s, m),
@@ -505,7 +503,7 @@ def _assigned(x, s, m):
 @pytest.mark.parametrize("name", SINGULAR)
 def test_what_is_left_out_poisons_no_derivative(name):
     """NaN, infinities and zeros lie where the mask is false; a shared scalar's derivative sums over all places."""
-    x = np.array([0.5, np.nan, 2.0, np.inf, -np.inf, 0.0, -1.0, -1e200, 3.0])
+    x = np.array([0.5, np.nan, 2.25, np.inf, -np.inf, 0.0, -1.0, -1e200, 3.25])
     chosen = np.array([0, 2, 8])
     function = SINGULAR[name]
 
@@ -579,7 +577,8 @@ def test_selections_are_arrays_of_their_own():
     def function(x):
         s = x[x > 0]
         seen.extend([repr(s), f"{s}", hasattr(s, "sum"), hasattr(s, "nonsense"), s.itemsize, np.shape(s)[1:]])
-        return s.sum()
+        torch_spelling = (s.sin() + s.exp()).sum()
+        return s.sum() + torch_spelling
 
     trace_of(function, X)
     assert seen[:4] == ["traced float64[?], selected by a mask"] * 2 + [True, False]
@@ -647,7 +646,7 @@ REFUSED = {
     "argwhere": (lambda x, y, m: np.argwhere(m), "np.where"),
     "ravelled rows": (lambda x, y, m: np.outer(x, y)[m].ravel(), "np.where"),
     "tolist": (lambda x, y, m: x[m].tolist(), "np.where"),
-    "a table from outside": (lambda x, y, m: TABLE[m].sum(), "np.asarray"),
+    "a table from outside": (lambda x, y, m: TABLE[m].sum(), "np.array(table)[mask]"),
     "a table from outside written": (lambda x, y, m: TABLE.__setitem__(m, 0.0), "np.array"),
     "split": (lambda x, y, m: np.split(x[m], 2), "np.where"),
     "unique": (lambda x, y, m: np.unique(x[m]), "np.where"),

@@ -45,7 +45,7 @@ __all__ = [
 _REMEDIES = {
     "returned": "return an array of a fixed shape: np.where(mask, values, 0.0), or y[mask] = values and then y",
     "mixed": "select from all of them by one mask: x[m] * b[m], with m = m1 & m2 for two conditions",
-    "wide": "select from the array, too: x[m] * b[m] (an array from outside: np.asarray(b)[m]), y[m] = v[m]",
+    "wide": "select from the array, too: x[m] * b[m] (an array from outside: np.array(b)[m]), y[m] = v[m]",
     "length": "count with np.count_nonzero(mask) or mask.sum(), which are arrays",
     "place": "a traced integer is an index: x[np.argmax(mask)] is the first that is selected; or choose with np.where",
     "truth": "ask the mask: np.where(mask.any(), a, b); np.where instead of if",
@@ -348,9 +348,11 @@ def is_same_value(a: Value, b: Value) -> bool:
 
 
 def flat_mask(mask: Any) -> Value:
-    """A mask of any number of axes as a value of one."""
-    mask = as_array(mask)
-    return lower(np.reshape(mask, (mask.size,)))
+    """A mask of any number of axes as a value of one, the same whichever shapes it has had on the way."""
+    value = lower(mask)
+    while value.equation is not None and value.equation.op == "reshape":
+        (value,) = value.equation.inputs  # type: ignore[assignment]
+    return value if len(value.type.shape) == 1 else lower(np.reshape(Tracer.of(value), (mask.size,)))
 
 
 def is_traced_mask(item: Any) -> bool:
