@@ -163,7 +163,7 @@ class GraphBuilder:
         return self.constant(thing) if isinstance(thing, Array) else self._local(thing)
 
     def origin(self, value: Value) -> Value:
-        """Return the value of an enclosing builder that one of this builder's captures stands for; others as they are."""
+        """Return what a capture stands for in the outermost builder that has it; other values as they are."""
         builder: GraphBuilder | None = self
         while builder is not None and value.equation is None:
             captured = next((thing for local, thing in builder._captures.values() if local is value), None)

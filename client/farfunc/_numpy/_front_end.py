@@ -26,7 +26,7 @@ from ._operands import holds_tracer, lower
 from ._patches import patched
 from ._source import user_line
 from ._storage import Place
-from ._tracer import Tracer
+from ._tracer import Tracer, is_traced
 
 __all__ = ["NumpyFrontEnd", "NumpyTrace"]
 

@@ -23,8 +23,8 @@ from ._masked_selection import (
     selections_among,
     shield,
 )
-from ._operands import as_array
-from ._registry import METHODS, UFUNCS, method, name_of
+from ._operands import as_array, to_tracer
+from ._registry import METHODS, UFUNCS, name_of, selection_method
 from ._tracer import is_traced
 
 __all__ = ["FUNCTIONS_OF_SELECTIONS"]
@@ -56,10 +56,8 @@ _REGULAR = frozenset(
 """Ufuncs whose derivatives are finite numbers wherever they are taken; their operands need no shield."""
 
 
-@method("selection.__array_ufunc__")
-def call_ufunc(
-    _: MaskedSelection, ufunc: np.ufunc, how: str, inputs: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
+@selection_method("__array_ufunc__")
+def call_ufunc(_: MaskedSelection, ufunc: np.ufunc, how: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply a ufunc where a selection is among the operands."""
     if how == "at":
         from ._masked_indexing import add_at
@@ -103,7 +101,11 @@ def _shielded(ufunc: np.ufunc, whole: Any, selection: MaskedSelection, other: An
     if ufunc in _REGULAR or (is_selection(given) and ufunc is np.multiply and given._is_finite):
         return whole
     # A product with a number has the number as its derivative, and so has a quotient its inverse.
-    if ufunc is np.multiply and other is not None and (_is_tame(other) or (_is_tame(whole) and not is_selection(given))):
+    if (
+        ufunc is np.multiply
+        and other is not None
+        and (_is_tame(other) or (_is_tame(whole) and not is_selection(given)))
+    ):
         return whole
     if ufunc is np.divide and place == 0 and _is_tame(other):
         return whole
@@ -118,7 +120,7 @@ def _shielded(ufunc: np.ufunc, whole: Any, selection: MaskedSelection, other: An
 
 def _is_tame(operand: Any) -> bool:
     """Whether it is known, finite and not near zero, so that no quotient by it and no power of it is out of range."""
-    if is_traced(operand):
+    if operand is None or is_traced(operand):
         return False
     size = np.abs(np.asarray(operand))
     return bool(np.all((size > 1e-30) & (size < 1e30)))
@@ -136,10 +138,9 @@ def _stays_finite(ufunc: np.ufunc, inputs: Sequence[Any], wholes: Sequence[Any])
             for item in inputs
         ]
         # A factor that was not finite has been shielded, unless the other was a number.
-        shielded = [given is not whole and not is_selection(given) for given, whole in zip(inputs, wholes, strict=True)]
         shielded = [
-            was or (is_selection(given) and whole is not given._block)
-            for was, given, whole in zip(shielded, inputs, wholes, strict=True)
+            whole is not (given._block if is_selection(given) else given)
+            for given, whole in zip(inputs, wholes, strict=True)
         ]
         return all(fine or was for fine, was in zip(known, shielded, strict=True))
     # Integers are shielded by 1, of which np.log is zero and np.arctanh infinite.
@@ -198,7 +199,7 @@ def _elementwise(function: Callable[..., Any], needs_shield: bool) -> Callable[.
         if needs_shield and any(given._axis != selection._axis for given in selections_among(leaves)):
             refuse_selection(f"is given to {name_of(function)}")
         result = function(*map(whole, args), **{name: whole(value) for name, value in kwargs.items()})
-        return selection.like(as_array(result) if is_traced(result) else _traced(result))
+        return selection.like(to_tracer(result))
 
     return call
 
@@ -212,12 +213,6 @@ def _leaves(nested: Any) -> list[Any]:
     return [nested] if isinstance(nested, np.ndarray) else []
 
 
-def _traced(array: Any) -> Any:
-    from ._operands import to_tracer
-
-    return to_tracer(array)
-
-
 def _of_one_argument(function: Callable[..., Any], position: int) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         _no_out(function, kwargs)
@@ -227,7 +222,7 @@ def _of_one_argument(function: Callable[..., Any], position: int) -> Callable[..
         selection = args[position]
         wholes = [*args]
         wholes[position] = shield(selection._block, selection)
-        return selection.like(_traced(function(*wholes, **kwargs)))
+        return selection.like(to_tracer(function(*wholes, **kwargs)))
 
     return call
 
@@ -289,9 +284,7 @@ def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _extremum(
-    function: Callable[..., Any], selection: MaskedSelection, axis: Any, rest: dict[str, Any]
-) -> Any:
+def _extremum(function: Callable[..., Any], selection: MaskedSelection, axis: Any, rest: dict[str, Any]) -> Any:
     """The greatest or least; without elements NumPy raises, which cannot be known here: it is NaN."""
     whole, mask = selection._block, np.broadcast_to(selection.mask_of(), selection._block.shape)
     if rest.get("initial") is not None:
@@ -367,22 +360,20 @@ def _matmul(a: Any, b: Any) -> Any:
     axis = selection._axis
     if axis <= -3 and not is_selection(other):
         align([selection, other])
-    if b.ndim == 1:
-        axis += 1
-    elif a.ndim == 1 and axis <= -3:
+    if b.ndim == 1 or (a.ndim == 1 and axis <= -3):
         axis += 1
     wholes = [item.filled(0) if is_selection(item) else item for item in (a, b)]
     return selection.like(np.matmul(*wholes), axis)
 
 
-@_of_selections(np.dot, np.inner)
+@_of_selections(np.dot)
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
     _no_out(np.dot, {"out": out})
     a, b = as_array(a), as_array(b)
     if not a.ndim or not b.ndim:
         return a * b
     if a.ndim > 2 or b.ndim > 2:
-        refuse_selection("of more than two axes is given to np.dot", "general")
+        refuse_selection("of more than two axes is given to np.dot")
     return _matmul(a, b)
 
 
@@ -447,7 +438,7 @@ def _atleast_1d(*arrays: Any) -> Any:
     return arrays if len(arrays) > 1 else arrays[0]
 
 
-@method("selection.__array_function__")
+@selection_method("__array_function__")
 def call_function(_: MaskedSelection, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply a function of NumPy where a selection is among the arguments."""
     implementation = FUNCTIONS_OF_SELECTIONS.get(function)
@@ -466,11 +457,11 @@ _BY_NAME: dict[str, Callable[..., Any]] = {
 }
 
 
-@method("selection.__getattr__")
+@selection_method("__getattr__")
 def get_attribute(selection: MaskedSelection, name: str) -> Any:
     """``x[mask].sum``: the methods and attributes of arrays, by the functions of the same name."""
     if name in ("real", "imag"):
-        return getattr(np, name)(selection)
+        return (np.real if name == "real" else np.imag)(selection)
     if name == "T":
         return selection if selection.ndim == 1 else _refused("is given another shape")
     if name == "flatten" and selection.ndim != 1:
@@ -478,7 +469,7 @@ def get_attribute(selection: MaskedSelection, name: str) -> Any:
     function = _BY_NAME.get(name)
     if function is not None:
         return MethodType(function, selection) if not isinstance(function, np.ufunc) else _Bound(function, selection)
-    if name in METHODS and "." not in name:
+    if name in METHODS:
         return lambda *args, **kwargs: _refused(f"is asked for .{name}()")
     if hasattr(np.ndarray, name):
         return lambda *args, **kwargs: _refused(f"is asked for .{name}")

@@ -26,7 +26,7 @@ from ._masked_selection import (
 )
 from ._operands import array_of, as_array, holds_tracer, to_tracer
 from ._refusals import data_dependent
-from ._registry import method
+from ._registry import method, selection_method
 from ._tracer import Tracer
 
 __all__ = ["add_at", "get_item", "places_of", "set_item"]
@@ -59,7 +59,9 @@ def set_item(array: Tracer, index: Any, value: Any) -> None:
         return
     view, axis, mask = _whole(array, items, place)
     flat = _flat(view.shape, axis, mask.ndim)
-    target = MaskedSelection(Tracer.of(to_tracer(np.zeros(flat, array.dtype)).content()), flat_mask(mask), axis - len(flat))
+    target = MaskedSelection(
+        Tracer.of(to_tracer(np.zeros(flat, array.dtype)).content()), flat_mask(mask), axis - len(flat)
+    )
     value = _aligned(value, target)
     wide = np.reshape(mask, (*mask.shape, *(1,) * (view.ndim - axis - mask.ndim)))
     if value.ndim >= len(flat) - axis and mask.ndim != 1:  # the axis that is one in a selection
@@ -87,7 +89,9 @@ def add_at(array: Tracer, index: Any, value: Any) -> None:
     _, (_, added) = align([selection, as_array(value)], what="is added to")
     # Nothing is added, to the first place, where nothing is selected.
     wholes = [_at_zero(whole, selection) for whole in wholes]
-    added = np.where(selection.mask_of(), added, np.zeros((), array.dtype if added.dtype.kind in "biu" else added.dtype))
+    added = np.where(
+        selection.mask_of(), added, np.zeros((), array.dtype if added.dtype.kind in "biu" else added.dtype)
+    )
     add_at_known_places(array, tuple(wholes), added)
 
 
@@ -162,9 +166,7 @@ def _whole(array: Tracer, items: tuple[Any, ...], place: int) -> tuple[Tracer, i
     dots = next((number for number, item in enumerate(known) if item is ...), None)
     used = sum(item is not None and item is not ... for item in known)
     if used > array.ndim:
-        raise IndexError(
-            f"too many indices for array: array is {array.ndim}-dimensional, but {used} were indexed"
-        )
+        raise IndexError(f"too many indices for array: array is {array.ndim}-dimensional, but {used} were indexed")
     # Written out, each axis has an item of its own.
     missing = (slice(None),) * (array.ndim - used)
     start = place
@@ -181,7 +183,9 @@ def _whole(array: Tracer, items: tuple[Any, ...], place: int) -> tuple[Tracer, i
                 f"boolean index did not match indexed array along axis {axis_in_array + own}; size of axis is {wanted} "
                 f"but size of corresponding boolean axis is {length}"
             )
-    view = array.through(*parse(known, array.shape).steps) if not _traced_items(known) else get_known_places(array, known)
+    view = (
+        array.through(*parse(known, array.shape).steps) if not _traced_items(known) else get_known_places(array, known)
+    )
     axis = sum(not _is_integer(item) for item in known[:start])
     if not mask.ndim:
         mask = np.reshape(mask, (1,))
@@ -260,7 +264,7 @@ def _gathered(array: Tracer, items: tuple[Any, ...], selections: list[MaskedSele
 # Indexing a selection.
 
 
-@method("selection.__getitem__")
+@selection_method("__getitem__")
 def get_of_selection(selection: MaskedSelection, index: Any) -> MaskedSelection:
     """``x[mask][:, 0]``, and ``x[mask][condition]`` for a condition on the same selection."""
     if is_selection(index) and index.dtype == bool:
@@ -270,7 +274,7 @@ def get_of_selection(selection: MaskedSelection, index: Any) -> MaskedSelection:
     return selection.like(np.copy(to_tracer(selection._block[known])), axis, is_finite=selection._is_finite)
 
 
-@method("selection.__setitem__")
+@selection_method("__setitem__")
 def set_in_selection(selection: MaskedSelection, index: Any, value: Any) -> None:
     """``s[:] = value``, ``s[:, 0] = value`` and ``s[condition] = value``."""
     if is_selection(index) and index.dtype == bool:

@@ -25,7 +25,7 @@ from farfunc_protocol.errors import DataDependentError
 
 from ._operands import as_array, lower
 from ._refusals import UnknownAttribute, refuse
-from ._registry import METHODS
+from ._registry import SELECTION_METHODS
 from ._source import user_line
 from ._tracer import Tracer, define_operators, is_traced
 
@@ -133,17 +133,17 @@ class MaskedSelection:
         """Bytes of one element."""
         return self.dtype.itemsize
 
-    def _count(self) -> Tracer:
+    def _count(self) -> Any:
         return np.sum(Tracer.of(self._mask), dtype=np.int64)
 
     # What the other modules of the front end use.
 
-    def mask_of(self) -> Tracer:
+    def mask_of(self) -> Any:
         """The mask, with axes of length one so that it broadcasts against the whole."""
         mask = Tracer.of(self._mask)
         return np.reshape(mask, (*mask.shape, *(1,) * (-self._axis - 1)))
 
-    def filled(self, number: Any) -> Tracer:
+    def filled(self, number: Any) -> Any:
         """The whole with a number where the mask is false."""
         return np.where(self.mask_of(), self._block, np.asarray(number, self.dtype))
 
@@ -160,21 +160,21 @@ class MaskedSelection:
     # Protocols.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return METHODS["selection.__array_ufunc__"](self, ufunc, method, inputs, kwargs)
+        return SELECTION_METHODS["__array_ufunc__"](self, ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return METHODS["selection.__array_function__"](self, function, args, kwargs)
+        return SELECTION_METHODS["__array_function__"](self, function, args, kwargs)
 
     def __getitem__(self, index: Any) -> Any:
-        return METHODS["selection.__getitem__"](self, index)
+        return SELECTION_METHODS["__getitem__"](self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        METHODS["selection.__setitem__"](self, index, value)
+        SELECTION_METHODS["__setitem__"](self, index, value)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return METHODS["selection.__getattr__"](self, name)
+        return SELECTION_METHODS["__getattr__"](self, name)
 
     def unknown_attribute(self, name: str) -> NoReturn:
         """Raise for an attribute that arrays do not have, either."""
@@ -224,10 +224,10 @@ class MaskedSelection:
     def __reduce__(self) -> Any:
         raise TypeError("a traced array lives as long as its trace, and cannot be stored")
 
-    def __copy__(self) -> MaskedSelection:
+    def __copy__(self) -> Any:
         return np.copy(self)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> MaskedSelection:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return np.copy(self)
 
     __hash__ = None  # type: ignore[assignment]
@@ -308,7 +308,7 @@ def align(operands: Sequence[Any], *, what: str = "is combined") -> tuple[Masked
     return first, wholes
 
 
-def shield(whole: Any, selection: MaskedSelection, harmless: float = 0.5) -> Tracer:
+def shield(whole: Any, selection: MaskedSelection, harmless: float = 0.5) -> Any:
     """Put a harmless number wherever the mask is false."""
     whole = as_array(whole)
     if whole.dtype.kind == "b":
@@ -349,9 +349,9 @@ def is_same_value(a: Value, b: Value) -> bool:
 
 def flat_mask(mask: Any) -> Value:
     """A mask of any number of axes as a value of one, the same whichever shapes it has had on the way."""
-    value = lower(mask)
+    value: Any = lower(mask)
     while value.equation is not None and value.equation.op == "reshape":
-        (value,) = value.equation.inputs  # type: ignore[assignment]
+        (value,) = value.equation.inputs
     return value if len(value.type.shape) == 1 else lower(np.reshape(Tracer.of(value), (mask.size,)))
 
 

@@ -47,8 +47,8 @@ _WRITE = (
     "np.zeros or the like, so that it can hold traced values; or use np.stack"
 )
 _MASKED = (
-    "an array from outside holds numbers only: inside the function select from a copy, np.array(table)[mask], or choose "
-    "with np.where(mask, table, 0.0)"
+    "an array from outside holds numbers only: inside the function select from a copy, np.array(table)[mask], or "
+    "choose with np.where(mask, table, 0.0)"
 )
 _TEXT = "print the array itself, print(x) or f'{x}': its dtype and shape are known, its value is not"
 
