@@ -284,6 +284,50 @@ def test_programs(text):
     check(program, -X, -A)
 
 
+def _random_case(random):
+    """A shape, the shape of a mask of some of its axes, and an index in which "mask" stands for that."""
+    rank = int(random.integers(1, 4))
+    shape = tuple(int(length) for length in random.integers(1, 4, rank))
+    start = int(random.integers(0, rank))
+    stop = int(random.integers(start + 1, rank + 1))
+    before = [(slice(None), int(random.integers(n)), slice(None, None, -1))[random.integers(3)] for n in shape[:start]]
+    after = [(slice(None), int(random.integers(n)), slice(None, None, 2))[random.integers(3)] for n in shape[stop:]]
+    index = [*before, "mask", *after[: random.integers(len(after) + 1)]]
+    if random.random() < 0.3:
+        index.insert(int(random.integers(len(index) + 1)), None)
+    if random.random() < 0.2:
+        index.append(...)
+    return shape, shape[start:stop], index
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_masks_beside_other_indices(seed):
+    random = np.random.default_rng(seed)
+    shape, mask_shape, index = _random_case(random)
+
+    def program(a, b, condition):
+        m = condition > 0
+        place = tuple(m if isinstance(item, str) else item for item in index)
+        y, z, w = b * 1.0, b * 1.0, b * 1.0
+        y[place] = np.exp(a[place]) - b[place] * a[place].sum()
+        z[place] += a[place] ** 2
+        w[place] = 0.0
+        return y, z, w, a[place].sum(), (np.abs(a[place]) + 1).prod()
+
+    check(program, random.normal(size=shape), random.normal(size=shape), random.normal(size=mask_shape))
+
+
+def test_integers_are_not_divided_by_zero_where_a_ufunc_is_not_applied():
+    """torch raises an error for it, wherever it is."""
+
+    def function(i):
+        out = np.zeros(4, int)
+        np.floor_divide(7, i, where=i != 0, out=out)
+        return out, np.remainder(i * 0 + 5, i, where=i != 0, out=np.zeros(4, int))
+
+    check(function, np.array([0, 3, -2, 0]))
+
+
 # Derivatives.
 
 

@@ -21,7 +21,7 @@ from .._writes import Alias, Returned, Write
 from . import _function_calls, _functions, _masked_calls, _masked_indexing, _methods, _tensor_methods, _ufunc_calls
 from ._current import pop_trace, push_trace
 from ._dtypes import graph_dtype
-from ._masked_selection import is_selection, refuse_selection
+from ._masked_selection import is_selection, refuse_selection, where_selected
 from ._operands import holds_tracer, lower
 from ._patches import patched
 from ._source import user_line
@@ -219,7 +219,7 @@ class NumpyTrace:
                 remedy="build it with np.stack or farfunc.numpy.array",
             )
         if is_selection(leaf):
-            refuse_selection("is returned", "returned", leaf._where)
+            refuse_selection("is returned", "returned", where_selected(leaf))
         return lower(leaf)
 
     def add(self, op: str, operands: tuple[ValueOperand, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:

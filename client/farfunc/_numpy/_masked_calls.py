@@ -147,21 +147,20 @@ def _stays_finite(ufunc: np.ufunc, inputs: Sequence[Any], wholes: Sequence[Any])
     return all(as_array(whole).dtype.kind in "fc" for whole in wholes)
 
 
-def _store(results: tuple[Any, ...], out: Any) -> Any:
+def _store(results: Any, out: Any) -> Any:
     """What ``out=`` asks for."""
     outs = out if isinstance(out, tuple) else (out,) * len(results)
-    stored = tuple(
+    stored: Any = tuple(
         result if target is None else _store_one(result, target) for result, target in zip(results, outs, strict=True)
     )
-    return stored if len(stored) > 1 else stored[0]
+    return stored[0] if len(stored) == 1 else stored
 
 
 def _store_one(result: Any, target: Any) -> Any:
     if not is_selection(target) or not is_selection(result):
         refuse_selection("is written to an array of another number of elements", "wide")
     _, (whole, _) = align([result, target], what="is written to")
-    if not np.can_cast(result.dtype, target.dtype, "same_kind"):
-        raise np._core._exceptions._UFuncOutputCastingError(np.add, "same_kind", result.dtype, target.dtype, 0)
+    np.positive.resolve_dtypes((np.result_type(result.dtype, np.int8), target.dtype))  # raises as NumPy does
     target.overwrite(whole)
     target._is_finite = target._is_finite or result._is_finite
     return target
@@ -435,7 +434,7 @@ def _ravel(a: Any, order: str = "C") -> Any:
 
 @_of_selections(np.atleast_1d)
 def _atleast_1d(*arrays: Any) -> Any:
-    return arrays if len(arrays) > 1 else arrays[0]
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 @selection_method("__array_function__")

@@ -24,7 +24,7 @@ from ._masked_selection import (
     refuse_selection,
     selections_among,
 )
-from ._operands import array_of, as_array, holds_tracer, to_tracer
+from ._operands import array_of, as_array, holds_tracer, lower, to_tracer
 from ._refusals import data_dependent
 from ._registry import method, selection_method
 from ._tracer import Tracer
@@ -39,8 +39,8 @@ def get_item(array: Tracer, index: Any) -> Any:
     place = _place_of_mask(items)
     if place is not None:
         view, axis, mask = _whole(array, items, place)
-        whole = to_tracer(np.reshape(view, _flat(view.shape, axis, mask.ndim)))
-        return MaskedSelection(Tracer.of(whole.content()), flat_mask(mask), axis - view.ndim + mask.ndim - 1)
+        whole = lower(np.reshape(view, _flat(view.shape, axis, mask.ndim)))
+        return MaskedSelection(Tracer.of(whole), flat_mask(mask), axis - view.ndim + mask.ndim - 1)
     selections = selections_among(list(items))
     return _gathered(array, items, selections) if selections else get_known_places(array, index)
 
@@ -59,9 +59,7 @@ def set_item(array: Tracer, index: Any, value: Any) -> None:
         return
     view, axis, mask = _whole(array, items, place)
     flat = _flat(view.shape, axis, mask.ndim)
-    target = MaskedSelection(
-        Tracer.of(to_tracer(np.zeros(flat, array.dtype)).content()), flat_mask(mask), axis - len(flat)
-    )
+    target = MaskedSelection(to_tracer(np.zeros(flat, array.dtype)), flat_mask(mask), axis - len(flat))
     value = _aligned(value, target)
     wide = np.reshape(mask, (*mask.shape, *(1,) * (view.ndim - axis - mask.ndim)))
     if value.ndim >= len(flat) - axis and mask.ndim != 1:  # the axis that is one in a selection
@@ -114,12 +112,12 @@ def places_of(condition: Any) -> tuple[MaskedSelection, ...]:
 
 def _items(index: Any) -> tuple[Any, ...]:
     """The items of an index; a list that holds traced truth values is a mask, and so are the places of one."""
-    items = index if isinstance(index, tuple) else (index,)
+    items: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
     items = tuple(array_of(item) if isinstance(item, list) and holds_tracer(item) else item for item in items)
     found: list[Any] = []
     number = 0
     while number < len(items):
-        item = items[number]
+        item: Any = items[number]
         if is_selection(item) and item.dtype == bool:
             refuse_selection("is a mask of the whole array")
         count = _complete(items[number:])
@@ -156,7 +154,7 @@ def _place_of_mask(items: tuple[Any, ...]) -> int | None:
 
 def _whole(array: Tracer, items: tuple[Any, ...], place: int) -> tuple[Tracer, int, Tracer]:
     """The view in which the axes of the mask lie side by side, the first of them, and the mask."""
-    mask: Tracer = items[place]
+    mask: Any = items[place]
     between = (slice(None),) * mask.ndim if mask.ndim else (None,)
     rest = (*items[:place], *items[place + 1 :])
     if any(isinstance(item, list | np.ndarray) and np.ndim(item) for item in rest):
@@ -183,7 +181,7 @@ def _whole(array: Tracer, items: tuple[Any, ...], place: int) -> tuple[Tracer, i
                 f"boolean index did not match indexed array along axis {axis_in_array + own}; size of axis is {wanted} "
                 f"but size of corresponding boolean axis is {length}"
             )
-    view = (
+    view: Any = (
         array.through(*parse(known, array.shape).steps) if not _traced_items(known) else get_known_places(array, known)
     )
     axis = sum(not _is_integer(item) for item in known[:start])
@@ -296,7 +294,7 @@ def _narrowed(selection: MaskedSelection, condition: MaskedSelection) -> Any:
 
 
 def _set_narrowed(selection: MaskedSelection, mask: Any, value: Any) -> None:
-    target = MaskedSelection(Tracer.of(selection._block.content()), mask, selection._axis)
+    target = MaskedSelection(Tracer.of(lower(selection._block)), mask, selection._axis)
     whole = _aligned(value, target).astype(selection.dtype)
     selection.overwrite(np.where(target.mask_of(), whole, selection._block))
 

@@ -40,6 +40,7 @@ __all__ = [
     "refuse_selection",
     "selections_among",
     "shield",
+    "where_selected",
 ]
 
 _REMEDIES = {
@@ -67,7 +68,7 @@ class MaskedSelection:
 
     def __init__(
         self,
-        block: Tracer,
+        block: Any,
         mask: Value,
         axis: int,
         *,
@@ -147,7 +148,7 @@ class MaskedSelection:
         """The whole with a number where the mask is false."""
         return np.where(self.mask_of(), self._block, np.asarray(number, self.dtype))
 
-    def like(self, block: Tracer, axis: int | None = None, *, is_finite: bool = False) -> MaskedSelection:
+    def like(self, block: Any, axis: int | None = None, *, is_finite: bool = False) -> MaskedSelection:
         """Another selection by the same mask."""
         return MaskedSelection(block, self._mask, self._axis if axis is None else axis, is_finite=is_finite)
 
@@ -239,6 +240,11 @@ define_operators(MaskedSelection)
 def is_selection(item: Any) -> bool:
     """Whether it is a selection by a traced mask."""
     return type(item) is MaskedSelection
+
+
+def where_selected(selection: Any) -> str | None:
+    """The user's line that made a selection."""
+    return selection._where
 
 
 def selections_among(nested: Any) -> list[MaskedSelection]:

@@ -244,11 +244,11 @@ def _shielded(ufunc: np.ufunc, operand: Any, dtype: np.dtype, where: Any) -> Any
     """An operand with harmless numbers where the ufunc is not to be applied.
 
     NumPy does not compute there. The derivative of a value that is computed and then masked can be
-    NaN (0 times infinity), so nothing singular may be computed.
+    NaN (0 times infinity), so nothing singular may be computed; nor may an integer be divided by zero.
     """
-    if dtype.kind not in "fc" or (ufunc.nin == 2 and ufunc in (np.add, np.subtract, np.multiply)):
+    if dtype.kind == "b" or (ufunc.nin == 2 and ufunc in (np.add, np.subtract, np.multiply)):
         return operand
-    harmless = 2.0 if ufunc is np.arccosh else 0.5
+    harmless = 1 if dtype.kind in "iu" else 2.0 if ufunc is np.arccosh else 0.5
     value = operand if isinstance(operand, Value) else lower(np.asarray(operand, dtype))
     return lower(np.where(where, Tracer.of(value), np.asarray(harmless, dtype)))
 
