@@ -162,6 +162,19 @@ class GraphBuilder:
         """Return the value by which this builder knows ``thing``."""
         return self.constant(thing) if isinstance(thing, Array) else self._local(thing)
 
+    def origin(self, value: Value) -> Value:
+        """Return what a capture stands for in the outermost builder that has it; other values as they are."""
+        builder: GraphBuilder | None = self
+        while builder is not None and value.equation is None:
+            captured = next((thing for local, thing in builder._captures.values() if local is value), None)
+            if isinstance(captured, Value):
+                value, builder = captured, captured.builder
+            elif captured is None or builder.outer is None:
+                return value
+            else:
+                value, builder = builder.outer.constant(captured), builder.outer
+        return value
+
     def _local(self, value: Value) -> Value:
         if value.builder is self:
             return value

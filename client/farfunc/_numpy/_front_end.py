@@ -18,9 +18,10 @@ from .._memory import check_writable_array, refuse_shared, share_memory
 from .._signals import NeedsStatic
 from .._walk import register_array
 from .._writes import Alias, Returned, Write
-from . import _function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls
+from . import _function_calls, _functions, _masked_calls, _masked_indexing, _methods, _tensor_methods, _ufunc_calls
 from ._current import pop_trace, push_trace
 from ._dtypes import graph_dtype
+from ._masked_selection import is_selection, refuse_selection, where_selected
 from ._operands import holds_tracer, lower
 from ._patches import patched
 from ._source import user_line
@@ -221,6 +222,8 @@ class NumpyTrace:
                 where=user_line(),
                 remedy="build it with np.stack or farfunc.numpy.array",
             )
+        if is_selection(leaf):
+            refuse_selection("is returned", "returned", where_selected(leaf))
         return lower(leaf)
 
     def add(self, op: str, operands: tuple[ValueOperand, ...], attributes: dict[str, Any]) -> tuple[Value, ...]:
@@ -263,7 +266,7 @@ class _Tracers:
 register_array(Tracer, _Tracers())
 
 # Importing them registers what they implement.
-_ = (_function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls)
+_ = (_function_calls, _functions, _masked_calls, _masked_indexing, _methods, _tensor_methods, _ufunc_calls)
 
 
 def _each(function: Callable[[Any], Any], operands: tuple[ValueOperand, ...]) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._current import is_tracing
+from ._masked_selection import holds_selection
 from ._operands import holds_traced, plain
 from ._refusals import data_dependent, unsupported
 from ._registry import FUNCTIONS, VIEWS, method, name_of
@@ -21,7 +22,7 @@ _TRUTH = "it returns a Python truth value, which depends on traced values"
 _DATA_DEPENDENT: dict[Callable[..., Any], tuple[str, str]] = {
     **dict.fromkeys(
         (
-            *(np.nonzero, np.flatnonzero, np.argwhere, np.trim_zeros),
+            *(np.argwhere, np.trim_zeros),
             *(np.unique, np.unique_all, np.unique_counts, np.unique_inverse, np.unique_values),
             *(np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d),
         ),
@@ -35,6 +36,8 @@ _DATA_DEPENDENT: dict[Callable[..., Any], tuple[str, str]] = {
 @method("__array_function__")
 def call_function(_: Tracer, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply a function of NumPy."""
+    if holds_selection(args) or holds_selection(kwargs):
+        return NotImplemented  # theirs to answer
     traced = holds_traced(args) or holds_traced(kwargs)
     if not traced and (function not in VIEWS or not is_tracing()):
         return _concrete(function, args, kwargs)

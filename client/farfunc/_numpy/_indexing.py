@@ -2,6 +2,8 @@
 
 An index is split into *basic* steps (integers, slices, new axes), which give a view, and one
 *advanced* step (integer arrays, boolean arrays, traced integers), which gives a copy.
+
+Boolean arrays whose values are traced do not come here, see :mod:`._masked_indexing`.
 """
 
 from __future__ import annotations
@@ -16,12 +18,10 @@ from farfunc_protocol.builder import Value
 
 from ._emit import add, cast, constant
 from ._operands import array_of, as_array, holds_traced, holds_tracer, lower, plain
-from ._refusals import data_dependent
-from ._registry import method
 from ._steps import Flip, NewAxis, Select, Slice, Step
 from ._tracer import Tracer, is_traced
 
-__all__ = ["add_at", "get_item", "set_item"]
+__all__ = ["add_at", "get_item", "parse", "set_item"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,8 @@ class Index:
     is_element: bool
 
 
-@method("__getitem__")
 def get_item(array: Tracer, index: Any) -> Any:
     """``array[index]``."""
-    mask = _traced_mask(index)
-    if mask is not None:
-        data_dependent("a boolean mask that depends on traced values selects a number of elements", "bool")
     parsed = parse(index, array.shape)
     view = array.through(*parsed.steps)
     if parsed.advanced is not None:
@@ -78,13 +74,8 @@ def get_item(array: Tracer, index: Any) -> Any:
     return view.snapshot() if parsed.is_element else view
 
 
-@method("__setitem__")
 def set_item(array: Tracer, index: Any, value: Any) -> None:
     """``array[index] = value``."""
-    mask = _traced_mask(index)
-    if mask is not None:
-        _set_where(array, mask, value)
-        return
     parsed = parse(index, array.shape)
     view = array.through(*parsed.steps)
     value = as_array(value)
@@ -105,9 +96,6 @@ def set_item(array: Tracer, index: Any, value: Any) -> None:
 
 def add_at(array: Tracer, index: Any, value: Any) -> None:
     """``np.add.at(array, index, value)``."""
-    mask = _traced_mask(index)
-    if mask is not None:
-        data_dependent("a boolean mask that depends on traced values selects a number of elements", "bool")
     parsed = parse(index, array.shape)
     view = array.through(*parsed.steps)
     if parsed.advanced is None:
@@ -138,30 +126,6 @@ def _assign(view: Tracer, value: Any) -> None:
     if tuple(content.type.shape) != view.shape:
         content = add("expand", content, size=view.shape)
     view.overwrite(content)
-
-
-# Boolean masks that are traced.
-
-
-def _traced_mask(index: Any) -> Tracer | None:
-    """The traced boolean array in an index, if there is one."""
-    items = index if isinstance(index, tuple) else (index,)
-    for item in items:
-        array: Any = array_of(item) if isinstance(item, list) and holds_tracer(item) else item
-        if is_traced(array) and array.dtype == bool:
-            return array
-    return None
-
-
-def _set_where(array: Tracer, mask: Tracer, value: Any) -> None:
-    """``y[mask] = value``: a choice between old and new, if each place's new value is known without counting."""
-    value = as_array(value)
-    rest = array.shape[mask.ndim :]
-    fits = mask.shape == array.shape[: mask.ndim] and len(value.shape) <= len(rest)
-    if not fits:
-        data_dependent("a boolean mask that depends on traced values takes a number of elements", "bool")
-    wide = np.reshape(mask, mask.shape + (1,) * len(rest))
-    _assign(array, np.where(wide, value.astype(array.dtype), array))
 
 
 # Taking an index apart.

@@ -28,6 +28,7 @@ from ._call_sites import calls
 from ._creation import CREATED, ConcatenatorByIndex
 from ._current import is_tracing
 from ._loops import fromiter, ndenumerate, nditer, vectorized
+from ._masked_selection import is_selection
 from ._operands import array_of, holds_traced, holds_tracer
 from ._refusals import refuse
 from ._registry import FUNCTIONS
@@ -195,7 +196,7 @@ def _package(frame: FrameType) -> str:
 def _creating(original: Callable[..., Any], ours: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def create(*args: Any, **kwargs: Any) -> Any:
-        if not is_tracing():
+        if not is_tracing() or any(map(is_selection, args)):  # np.zeros_like(x[mask]) dispatches by itself
             return original(*args, **kwargs)
         frame = sys._getframe(1)
         package = _package(frame)

@@ -46,6 +46,10 @@ _WRITE = (
     "an array from outside, or its .copy(), holds numbers only: inside the function make it with np.array(table), "
     "np.zeros or the like, so that it can hold traced values; or use np.stack"
 )
+_MASKED = (
+    "an array from outside holds numbers only: inside the function select from a copy, np.array(table)[mask], or "
+    "choose with np.where(mask, table, 0.0)"
+)
 _TEXT = "print the array itself, print(x) or f'{x}': its dtype and shape are known, its value is not"
 
 
@@ -105,7 +109,7 @@ def value_needed(value: Value, asked: str, kind: str) -> NoReturn:
     error = DataDependentError(
         f"{asked} needs the value of a traced {value.type}, which is only known when the function is evaluated",
         where=user_line(),
-        remedy=_remedy(kind),
+        remedy=_remedy(kind, is_mask=value.type.dtype == "bool" and bool(value.type.shape)),
     )
     inputs = _python_numbers(value)
     refusal = NeedsStatic(inputs, error) if inputs else error
@@ -131,12 +135,14 @@ def _numpy_has_one(value: Value, kind: str) -> bool:
     return kind not in ("bool", "number") or all(length == 1 for length in value.type.shape)
 
 
-def _remedy(kind: str) -> str:
+def _remedy(kind: str, *, is_mask: bool) -> str:
     if kind in _REMEDIES:
         return _REMEDIES[kind]
     text = user_text()
     if re.match(r"[\w.]+\s*\[.*\]\s*([-+*/@&|^%]|//|\*\*)?=(?!=)", text):
         return _WRITE
+    if kind == "array" and is_mask and re.search(r"[\w)\]]\s*\[", text):
+        return _MASKED
     if re.search(r"%[-+ #0-9.]*[diouxXeEfFgG]", text):
         return _TEXT
     converted = re.search(r"\bnp\.((?:float|int|complex|uint)\d+|bool_|double|single|intp)\(", text)

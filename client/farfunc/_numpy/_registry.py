@@ -11,7 +11,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["FUNCTIONS", "METHODS", "UFUNCS", "VIEWS", "implements", "method", "name_of"]
+__all__ = [
+    "FUNCTIONS",
+    "METHODS",
+    "SELECTION_METHODS",
+    "UFUNCS",
+    "VIEWS",
+    "implements",
+    "method",
+    "name_of",
+    "selection_method",
+]
 
 Implementation = TypeVar("Implementation", bound=Callable[..., Any])
 
@@ -27,6 +37,9 @@ concrete arrays, too."""
 
 METHODS: dict[str, Callable[..., Any]] = {}
 """Methods of a traced array, as functions that take it first."""
+
+SELECTION_METHODS: dict[str, Callable[..., Any]] = {}
+"""How a selection by a traced mask answers Python and NumPy, as functions that take it first."""
 
 
 def implements(
@@ -50,6 +63,16 @@ def implements(
 def method(*names: str) -> Callable[[Implementation], Implementation]:
     """Register methods."""
     return implements(methods=names)
+
+
+def selection_method(name: str) -> Callable[[Implementation], Implementation]:
+    """Register a method of selections."""
+
+    def register(implementation: Implementation) -> Implementation:
+        SELECTION_METHODS[name] = implementation
+        return implementation
+
+    return register
 
 
 def name_of(function: Callable[..., Any]) -> str:

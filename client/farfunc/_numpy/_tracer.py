@@ -20,7 +20,7 @@ from ._source import user_line
 from ._steps import Step
 from ._storage import Content, Place, Storage
 
-__all__ = ["Tracer", "is_traced"]
+__all__ = ["Tracer", "define_operators", "is_traced"]
 
 _NUMBERS = (int, float, complex)
 
@@ -358,22 +358,22 @@ def _keep_weak(result: Any, *operands: Any) -> Any:
     return result
 
 
-def _forward(ufunc: np.ufunc) -> Callable[[Tracer, Any], Any]:
-    def forward(self: Tracer, other: Any) -> Any:
+def _forward(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
+    def forward(self: Any, other: Any) -> Any:
         return _keep_weak(ufunc(self, other), self, other) if _is_operand(other) else NotImplemented
 
     return forward
 
 
-def _reflected(ufunc: np.ufunc) -> Callable[[Tracer, Any], Any]:
-    def reflected(self: Tracer, other: Any) -> Any:
+def _reflected(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
+    def reflected(self: Any, other: Any) -> Any:
         return _keep_weak(ufunc(other, self), other, self) if _is_operand(other) else NotImplemented
 
     return reflected
 
 
-def _in_place(ufunc: np.ufunc) -> Callable[[Tracer, Any], Any]:
-    def in_place(self: Tracer, other: Any) -> Any:
+def _in_place(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
+    def in_place(self: Any, other: Any) -> Any:
         if not _is_operand(other):
             return NotImplemented
         if self._is_scalar:
@@ -383,7 +383,7 @@ def _in_place(ufunc: np.ufunc) -> Callable[[Tracer, Any], Any]:
     return in_place
 
 
-def _unary(ufunc: np.ufunc) -> Callable[[Tracer], Any]:
+def _unary(ufunc: np.ufunc) -> Callable[[Any], Any]:
     return lambda self: _keep_weak(ufunc(self), self)
 
 
@@ -402,11 +402,7 @@ _BINARY = {
     "lshift": np.left_shift,
     "rshift": np.right_shift,
 }
-for _name, _ufunc in _BINARY.items():
-    setattr(Tracer, f"__{_name}__", _forward(_ufunc))
-    setattr(Tracer, f"__r{_name}__", _reflected(_ufunc))
-    setattr(Tracer, f"__i{_name}__", _in_place(_ufunc))
-for _name, _ufunc in {
+_COMPARISONS = {
     "lt": np.less,
     "le": np.less_equal,
     "gt": np.greater,
@@ -414,8 +410,21 @@ for _name, _ufunc in {
     "eq": np.equal,
     "ne": np.not_equal,
     "divmod": np.divmod,
-}.items():
-    setattr(Tracer, f"__{_name}__", _forward(_ufunc))
-Tracer.__rdivmod__ = _reflected(np.divmod)  # type: ignore[attr-defined]
-for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
-    setattr(Tracer, f"__{_name}__", _unary(_ufunc))
+}
+_UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
+
+
+def define_operators(cls: type) -> None:
+    """Give a class Python's operators, each as the ufunc that NumPy's arrays have for it."""
+    for name, ufunc in _BINARY.items():
+        setattr(cls, f"__{name}__", _forward(ufunc))
+        setattr(cls, f"__r{name}__", _reflected(ufunc))
+        setattr(cls, f"__i{name}__", _in_place(ufunc))
+    for name, ufunc in _COMPARISONS.items():
+        setattr(cls, f"__{name}__", _forward(ufunc))
+    cls.__rdivmod__ = _reflected(np.divmod)  # type: ignore[attr-defined]
+    for name, ufunc in _UNARY.items():
+        setattr(cls, f"__{name}__", _unary(ufunc))
+
+
+define_operators(Tracer)

@@ -16,6 +16,7 @@ from farfunc_protocol.errors import MutationError
 from ._current import is_tracing
 from ._emit import add, cast
 from ._layout import elementwise_strides
+from ._masked_selection import holds_selection
 from ._operands import as_array, holds_traced, lower, plain
 from ._refusals import refuse, unsupported
 from ._registry import UFUNCS, method
@@ -45,6 +46,8 @@ _SCANS: dict[np.ufunc, Callable[..., Any] | str] = {
 @method("__array_ufunc__")
 def call_ufunc(_: Tracer, ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply a ufunc where a Tracer is among the operands."""
+    if holds_selection(inputs) or holds_selection(kwargs):
+        return NotImplemented  # theirs to answer
     if method == "at":
         return _at(ufunc, *inputs)  # its index may be a tuple, which is no array
     inputs = [item if _is_number(item) else as_array(item) for item in inputs]
@@ -241,11 +244,11 @@ def _shielded(ufunc: np.ufunc, operand: Any, dtype: np.dtype, where: Any) -> Any
     """An operand with harmless numbers where the ufunc is not to be applied.
 
     NumPy does not compute there. The derivative of a value that is computed and then masked can be
-    NaN (0 times infinity), so nothing singular may be computed.
+    NaN (0 times infinity), so nothing singular may be computed; nor may an integer be divided by zero.
     """
-    if dtype.kind not in "fc" or (ufunc.nin == 2 and ufunc in (np.add, np.subtract, np.multiply)):
+    if dtype.kind == "b" or (ufunc.nin == 2 and ufunc in (np.add, np.subtract, np.multiply)):
         return operand
-    harmless = 2.0 if ufunc is np.arccosh else 0.5
+    harmless = 1 if dtype.kind in "iu" else 2.0 if ufunc is np.arccosh else 0.5
     value = operand if isinstance(operand, Value) else lower(np.asarray(operand, dtype))
     return lower(np.where(where, Tracer.of(value), np.asarray(harmless, dtype)))
 
@@ -373,7 +376,7 @@ def _reduceat(ufunc: np.ufunc, inputs: Sequence[Any], outs: Sequence[Any], *, ax
 
 def _at(ufunc: np.ufunc, array: Any, index: Any, *values: Any) -> None:
     """``np.add.at(x, index, values)``: repeated indices add up."""
-    from ._indexing import add_at
+    from ._masked_indexing import add_at
 
     if not isinstance(array, Tracer):
         store(as_array(values[0]) if values else array, array)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._emit import add
+from .._masked_indexing import places_of
 from .._operands import as_array, dtype_of, emit, holds_traced, lower, shape_of, to_tracer
-from .._refusals import data_dependent
 from .._registry import implements
 from .._shaping import astype, axis_of, ravel
 from .._tracer import Tracer, is_traced
@@ -18,9 +18,9 @@ from .._ufunc_calls import store
 
 @implements(np.where)
 def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
-    """``x`` where the condition holds, else ``y``."""
+    """``x`` where the condition holds, else ``y``; without them the places where it holds."""
     if x is None and y is None:
-        data_dependent("np.where(condition) cannot be traced: how many places it finds depends on traced values")
+        return places_of(condition)
     kind = dtype_of(x, y)
     condition = astype(as_array(condition), bool, copy=False)
     if not is_traced(condition) and condition.ndim == 0:
@@ -139,17 +139,30 @@ def _one(shape: Sequence[int], axis: int) -> tuple[int, ...]:
     return tuple(1 if place == axis else length for place, length in enumerate(shape))
 
 
+@implements(np.nonzero)
+def _nonzero(a: Any) -> Any:
+    return places_of(a)
+
+
+@implements(np.flatnonzero)
+def _flatnonzero(a: Any) -> Any:
+    return places_of(ravel(a))[0]
+
+
 @implements(np.compress)
 def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
+    a = to_tracer(a)
     if is_traced(condition):
-        data_dependent("np.compress with a traced condition takes a number of elements that is not known", "bool")
+        a = ravel(a) if axis is None else a
+        axis = axis_of(0 if axis is None else axis, a.ndim)
+        return store(a[(slice(None),) * axis + (astype(as_array(condition), bool, copy=False),)], out)
     return store(np.take(a, np.flatnonzero(condition), axis), out)
 
 
 @implements(np.extract)
 def _extract(condition: Any, arr: Any) -> Any:
     if is_traced(condition):
-        data_dependent("np.extract with a traced condition takes a number of elements that is not known", "bool")
+        return ravel(to_tracer(arr))[astype(ravel(condition), bool, copy=False)]
     return np.take(ravel(arr), np.flatnonzero(condition))
 
 
