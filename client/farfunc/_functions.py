@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from farfunc_protocol.builder import FinishedGraph
-from farfunc_protocol.errors import InvalidRequest, ServerBusy
+from farfunc_protocol.errors import InvalidGraph, InvalidRequest, ServerBusy
 from farfunc_protocol.graph import Function, Graph, TensorType
+from farfunc_protocol.lengths import at_lengths, graph_at_lengths, match_lengths
 from farfunc_protocol.pytree import TreeSpec, flatten, tree_map, unflatten
 
 from ._call import Call, call
@@ -48,7 +49,8 @@ class FunctionHandle:
     """A function that is stored on a server.
 
     It is called, transformed and used inside other functions like the one that was registered, for
-    arguments of the dtypes and shapes that it was traced for; ``handle.jacfwd(argnums=1)`` is
+    arguments of the dtypes and shapes that it was traced for (of any lengths that fit, where its
+    signature has symbolic dimensions); ``handle.jacfwd(argnums=1)`` is
     ``farfunc.jacfwd(handle, argnums=1)``. The client that gave it evaluates it; one from
     :func:`farfunc.register` or :func:`farfunc.function` goes where calls without a client go.
 
@@ -173,20 +175,26 @@ class FunctionHandle:
     def __farfunc_traced__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced:
         """What a trace of this function gives, for spec trees of arguments; there is nothing to run."""
         types, tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
-        outputs = self._check(types, tree)
+        outputs, _ = self._check(types, tree)
         return Traced(self.stored, unflatten(self.stored.out_tree, list(outputs)))
 
     def _emit(self, trace: Trace, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Inside a running trace: an equation that calls the function."""
         leaves, tree = flatten((tuple(args), dict(kwargs)), is_array=trace.front_end.is_array)
-        outputs = self._check([trace.front_end.type_of(leaf) for leaf in leaves], tree)
+        outputs, graph = self._check([trace.front_end.type_of(leaf) for leaf in leaves], tree)
         constants = tuple(array for array in self.stored.constants if array is not None)
         values = [trace.lower(leaf) for leaf in leaves]
-        results = trace.builder.add("call", values, types=outputs, body=FinishedGraph(self.graph, constants))
+        results = trace.builder.add("call", values, types=outputs, body=FinishedGraph(graph, constants))
         return unflatten(self.stored.out_tree, [trace.lift(value) for value in results])
 
-    def _check(self, types: Sequence[TensorType], tree: TreeSpec) -> tuple[TensorType, ...]:
-        """Refuse arguments that the function was not traced for; return the types of its results."""
+    def _check(self, types: Sequence[TensorType], tree: TreeSpec) -> tuple[tuple[TensorType, ...], Graph]:
+        """Refuse arguments that the function was not traced for.
+
+        Returns
+        -------
+        tuple[TensorType, ...], Graph
+            The types of its results, and its graph, both at the lengths that the arguments bind.
+        """
         expected_tree, what = self.stored.in_tree, self.info.reference
         remedy = f"its signature is {self.signature}; for other types register it anew, for a batch use vmap"
         if tree != expected_tree:
@@ -195,19 +203,43 @@ class FunctionHandle:
                 where="args, kwargs",
                 remedy=remedy,
             )
-        for path, given, expected in zip(tree.leaf_paths(("args", "kwargs")), types, self.graph.inputs, strict=True):
+        bound = match_lengths(self.graph.inputs, types)
+        lengths = {name: length for name, length in bound.items() if isinstance(length, int)}
+        for path, given, declared in zip(tree.leaf_paths(("args", "kwargs")), types, self.graph.inputs, strict=True):
+            expected = at_lengths(declared, lengths)
             if given != expected:
-                raise InvalidRequest(f"{given} is given, {what} takes {expected}", where=path, remedy=remedy)
+                here = str(declared) if expected == declared else f"{declared}, which is {expected} here"
+                raise InvalidRequest(f"{given} is given, {what} takes {here}", where=path, remedy=remedy)
         if None in self.stored.constants:
             raise InvalidRequest(
                 f"{what} leaves constants open, which each call has to give", remedy="send it to POST /v1/evaluate"
             )
+        if lengths:
+            graph = graph_at_lengths(self.graph, lengths)
+            return self._outputs_of(graph, types), graph
         if self._outputs is None:
             raise ServerBusy(
                 f"the server could not tell the types of what {what} returns when it was asked for it",
                 remedy="ask for the function again when the server has a worker ready",
             )
-        return self._outputs
+        return self._outputs, self.graph
+
+    def _outputs_of(self, graph: Graph, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        """The types of the results of the function at certain lengths."""
+        from farfunc_protocol.validate import validate_graph  # with the op table, which the first call can wait for
+
+        what = f"{self.info.reference} for ({', '.join(map(str, types))})"
+        try:
+            found = validate_graph(graph, where="graph")
+        except InvalidGraph as error:
+            raise InvalidRequest(f"there is no {what}: {error.detail}", where=error.where, rule=error.rule) from None
+        known = tuple(type for type in found if type is not None)
+        if len(known) < len(found):
+            raise InvalidRequest(
+                f"only a server can tell the types of what {what} returns",
+                remedy=f"send the arguments to POST /v1/functions/{self.info.reference}/apply, or another transform",
+            )
+        return known
 
 
 def _shown(tree: TreeSpec, types: Sequence[TensorType]) -> str:

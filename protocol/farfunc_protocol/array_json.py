@@ -269,9 +269,12 @@ def _empty(
     limits: Limits,
 ) -> Array:
     """An array without elements, whose lists may show only its first axes."""
-    if shape is None and expected is not None and expected.shape[: len(found)] == found:
-        rest = expected.shape[len(found) :]
-        if all(isinstance(length, int) for length in rest):
+    if shape is None and expected is not None:
+        first, rest = expected.shape[: len(found)], expected.shape[len(found) :]
+        may_be = len(first) == len(found) and all(
+            isinstance(want, str) or want == have for want, have in zip(first, found, strict=True)
+        )
+        if may_be and all(isinstance(length, int) for length in rest):
             found = (*found, *(length for length in rest if isinstance(length, int)))
     if shape is not None:
         if math.prod(shape) or (found != (0,) and found != shape[: len(found)]):

@@ -15,13 +15,14 @@ of the response are in the form that ``encoding`` names, ``"lists"`` or ``"base6
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import array_json, transforms
 from .arrays import Array
 from .errors import InvalidRequest
 from .graph import Function, TensorType
+from .lengths import at_lengths, symbols_of
 from .limits import DEFAULT_LIMITS, Limits
 from .messages import MAX_TRANSFORMS, EvaluateRequest, check_reference, check_seed
 from .pytree import broadcast_prefix, flatten, unflatten
@@ -30,7 +31,6 @@ from .transforms import Jvp, Transform, Vjp, Vmap
 from .transforms.flat import with_axis
 
 __all__ = ["JsonRequest", "encode_json_response", "read_json_request"]
-
 
 _BATCH = "batch_"
 """The lengths of batches, which any number matches, are symbols of this name and a number."""
@@ -50,6 +50,8 @@ class JsonRequest:
         The JSON of the arguments.
     encoding:
         Of the response's arrays.
+    arrays:
+        Those that have been read so far, by their paths.
     """
 
     function: str
@@ -58,9 +60,39 @@ class JsonRequest:
     kwargs: Mapping[str, Any]
     seed: int | None = None
     encoding: str = "lists"
+    arrays: dict[str, Array] = field(default_factory=dict, compare=False, repr=False)
+
+    def lengths(self, function: Function, *, limits: Limits = DEFAULT_LIMITS) -> dict[str, int]:
+        """Bind the symbolic dimensions of a function, by the arrays that are given for its arguments.
+
+        Tangents and cotangents say nothing here: they are held against the lengths by :meth:`bind`.
+
+        Raises
+        ------
+        FarfuncError
+            With the path of the argument that does not fit, or has another length than one before it.
+        """
+        symbols = symbols_of(function.graph)
+        if not symbols:
+            return {}
+        reader = _Reader(limits, self.arrays, symbols)
+        maps, args, where = _primals(self.transforms, self.args)
+        is_product = where != "args"
+        given = (args, {} if is_product else self.kwargs)
+        expected_args, expected_kwargs = unflatten(function.in_tree, list(function.graph.inputs))
+        for depth, transform in enumerate(reversed(maps)):
+            expected_args = _batched(transform, expected_args, _batch_symbol(depth, symbols))
+        reader.read(given[0], expected_args, where)
+        reader.read(given[1], {} if is_product else expected_kwargs, "kwargs")
+        return {name: length for name, (length, _) in reader.lengths.items()}
 
     def bind(
-        self, function: Function, output_types: Sequence[TensorType], *, limits: Limits = DEFAULT_LIMITS
+        self,
+        function: Function,
+        output_types: Sequence[TensorType],
+        lengths: Mapping[str, int] | None = None,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> tuple[EvaluateRequest, Any]:
         """Hold the request against its function.
 
@@ -69,7 +101,9 @@ class JsonRequest:
         function:
             The one that ``self.function`` names.
         output_types:
-            The types of its result leaves.
+            The types of its result leaves, at those lengths.
+        lengths:
+            What :meth:`lengths` has returned, for a function with symbolic dimensions.
 
         Returns
         -------
@@ -83,7 +117,9 @@ class JsonRequest:
         FarfuncError
             With the path of the argument at fault.
         """
-        given = _read((self.args, self.kwargs), _expected(self.transforms, function, output_types), limits)
+        reader = _Reader(limits, self.arrays)
+        args, kwargs = _expected(self.transforms, function, output_types, lengths or {})
+        given = (reader.read(self.args, args, "args"), reader.read(self.kwargs, kwargs, "kwargs"))
         leaves, tree = flatten(given)
         arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
         levels = [unflatten(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
@@ -161,14 +197,17 @@ def encode_json_response(arrays: Sequence[Array], result: Any, encoding: str) ->
 
 
 def _expected(
-    transforms: Sequence[Transform], function: Function, output_types: Sequence[TensorType]
+    transforms: Sequence[Transform],
+    function: Function,
+    output_types: Sequence[TensorType],
+    lengths: Mapping[str, int],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The spec trees of the outermost arguments; the length of a batch is a symbol."""
-    args, kwargs = unflatten(function.in_tree, list(function.graph.inputs))
+    args, kwargs = unflatten(function.in_tree, [at_lengths(type, lengths) for type in function.graph.inputs])
     out = unflatten(function.out_tree, list(output_types))
     for depth, transform in enumerate(reversed(transforms)):
         if isinstance(transform, Vmap):
-            args = _batched(transform, args, f"{_BATCH}{depth}")
+            args = _batched(transform, args, _batch_symbol(depth))
         elif isinstance(transform, Jvp):
             args, kwargs = (args, args), {}
         elif isinstance(transform, Vjp):
@@ -176,6 +215,41 @@ def _expected(
         transform.inner(args, kwargs)  # raises what torch.func raises
         out = transform.outer(args, kwargs, out)
     return args, kwargs
+
+
+def _primals(transforms: Sequence[Transform], args: list[Any]) -> tuple[list[Vmap], list[Any], str]:
+    """The part of the outermost arguments that the function itself is given, batched.
+
+    Returns
+    -------
+    maps:
+        What batches it, outermost first: each vmap, without what its in_dims say of tangents and cotangents.
+    args, where:
+        Its JSON, and its path.
+    """
+    maps: list[Vmap] = []
+    where = "args"
+    for transform in transforms:
+        if isinstance(transform, Vmap):
+            maps.append(transform)
+        elif isinstance(transform, Jvp | Vjp):
+            args = list_of(args, where, error=InvalidRequest)
+            _check_count(args, 2, where)
+            args, where = args[0], f"{where}[0]"
+            maps = [replace(outer, in_dims=_first(outer.in_dims)) for outer in maps]
+    return maps, args, where
+
+
+def _first(in_dims: Any) -> Any:
+    """What in_dims for a pair says of its first part."""
+    return in_dims[0] if isinstance(in_dims, tuple) and in_dims else in_dims
+
+
+def _batch_symbol(depth: int, taken: frozenset[str] = frozenset()) -> str:
+    name = f"{_BATCH}{depth}"
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _batched(transform: Vmap, args: tuple[Any, ...], size: str) -> tuple[Any, ...]:
@@ -192,66 +266,90 @@ def _batched(transform: Vmap, args: tuple[Any, ...], size: str) -> tuple[Any, ..
     return unflatten(tree, batched)
 
 
-def _read(document: tuple[Any, Any], expected: tuple[Any, Any], limits: Limits) -> tuple[Any, Any]:
-    return tuple(
-        _read_tree(part, tree, where, limits)
-        for part, tree, where in zip(document, expected, ("args", "kwargs"), strict=True)
-    )  # type: ignore[return-value]  # a pair gives a pair
+class _Reader:
+    """Reads arrays where a spec tree expects them.
 
+    Attributes
+    ----------
+    arrays:
+        Those that have been read, by their paths; none is read twice.
+    lengths:
+        What ``symbols`` are bound to, and the path where each was met first.
+    """
 
-def _read_tree(document: Any, expected: Any, where: str, limits: Limits) -> Any:
-    """The expected tree with the arrays of the document."""
-    if isinstance(expected, TensorType):
-        array = array_json.from_json(document, expected=expected, where=where, limits=limits)
-        _check_type(array.type, expected, where)
-        return array
-    if isinstance(expected, list | tuple):
-        items = list_of(document, where, error=InvalidRequest)
-        if len(items) != len(expected):
+    def __init__(self, limits: Limits, arrays: dict[str, Array], symbols: frozenset[str] = frozenset()) -> None:
+        self.arrays = arrays
+        self.lengths: dict[str, tuple[int, str]] = {}
+        self._limits = limits
+        self._symbols = symbols
+
+    def read(self, document: Any, expected: Any, where: str) -> Any:
+        """The expected tree with the arrays of the document."""
+        if isinstance(expected, TensorType):
+            return self._array(document, expected, where)
+        if isinstance(expected, list | tuple):
+            items = list_of(document, where, error=InvalidRequest)
+            _check_count(items, len(expected), where)
+            pairs = enumerate(zip(items, expected, strict=True))
+            read = [self.read(item, tree, f"{where}[{i}]") for i, (item, tree) in pairs]
+            return read if isinstance(expected, list) else tuple(read)
+        if isinstance(expected, dict):
+            return self._members(document, expected, where)
+        if type(document) is not type(expected) or document != expected:
             raise InvalidRequest(
-                f"{len(expected)} values are expected here, {len(items)} are given",
+                f"the function was traced with {shown(expected)} here, and {shown(document)} is given",
                 where=where,
-                remedy=_bracket_remedy(where, items),
+                remedy="a value that is no array is part of the function: trace it anew with the other value",
             )
-        pairs = enumerate(zip(items, expected, strict=True))
-        read = [_read_tree(item, tree, f"{where}[{i}]", limits) for i, (item, tree) in pairs]
-        return read if isinstance(expected, list) else tuple(read)
-    if isinstance(expected, dict):
-        return _read_members(document, expected, where, limits)
-    if type(document) is not type(expected) or document != expected:
-        raise InvalidRequest(
-            f"the function was traced with {shown(expected)} here, and {shown(document)} is given",
-            where=where,
-            remedy="a value that is no array is part of the function: trace it anew with the other value",
-        )
-    return expected
+        return expected
+
+    def _array(self, document: Any, expected: TensorType, where: str) -> Array:
+        array = self.arrays.get(where)
+        if array is None:
+            array = array_json.from_json(document, expected=expected, where=where, limits=self._limits)
+        _check_type(array.type, expected, where)
+        self.arrays[where] = array
+        for name, length in zip(expected.shape, array.shape, strict=True):
+            if isinstance(name, str) and name in self._symbols:
+                known, first = self.lengths.setdefault(name, (length, where))
+                if known != length:
+                    raise InvalidRequest(
+                        f"the dimension {name!r} is {length} here, and {known} at {first}",
+                        where=where,
+                        remedy="give arrays whose axes of one name have one length",
+                    )
+        return array
+
+    def _members(self, document: Any, expected: dict[Any, Any], where: str) -> dict[Any, Any]:
+        if not isinstance(document, dict):
+            raise InvalidRequest(f"an object is expected here, not {shown(document)}", where=where)
+        names = {str(key): key for key in expected}
+        unknown = sorted(set(document) - set(names))
+        if unknown:
+            known = ", ".join(names) or "none"
+            raise InvalidRequest(
+                f"there is no member {shown(unknown[0])} here", where=where, remedy=f"the members are {known}"
+            )
+        read = {}
+        for name, key in names.items():
+            if name in document:
+                read[key] = self.read(document[name], expected[key], f"{where}.{name}")
+            elif any(isinstance(leaf, TensorType) for leaf in flatten(expected[key])[0]):
+                raise InvalidRequest(f"the member {name!r} is missing", where=where)
+            else:
+                read[key] = expected[key]
+        return read
 
 
-def _bracket_remedy(where: str, items: list[Any]) -> str | None:
-    if where == "args" and not any(isinstance(item, list | dict) for item in items):
-        return "args is the list of the arguments: one vector stands in it as [[1, 2, 3]]"
-    return None
-
-
-def _read_members(document: Any, expected: dict[Any, Any], where: str, limits: Limits) -> dict[Any, Any]:
-    if not isinstance(document, dict):
-        raise InvalidRequest(f"an object is expected here, not {shown(document)}", where=where)
-    names = {str(key): key for key in expected}
-    unknown = sorted(set(document) - set(names))
-    if unknown:
-        known = ", ".join(names) or "none"
-        raise InvalidRequest(
-            f"there is no member {shown(unknown[0])} here", where=where, remedy=f"the members are {known}"
-        )
-    read = {}
-    for name, key in names.items():
-        if name in document:
-            read[key] = _read_tree(document[name], expected[key], f"{where}.{name}", limits)
-        elif any(isinstance(leaf, TensorType) for leaf in flatten(expected[key])[0]):
-            raise InvalidRequest(f"the member {name!r} is missing", where=where)
-        else:
-            read[key] = expected[key]
-    return read
+def _check_count(items: list[Any], count: int, where: str) -> None:
+    if len(items) == count:
+        return
+    is_bare = where == "args" and not any(isinstance(item, list | dict) for item in items)
+    raise InvalidRequest(
+        f"{count} values are expected here, {len(items)} are given",
+        where=where,
+        remedy="args is the list of the arguments: one vector stands in it as [[1, 2, 3]]" if is_bare else None,
+    )
 
 
 def _check_type(given: TensorType, expected: TensorType, where: str) -> None:

@@ -30,11 +30,12 @@ from collections.abc import Mapping, Sequence
 
 from .errors import FarfuncError, InvalidGraph, UnsupportedOperator
 from .graph import Equation, Function, Graph, Operand, TensorType, Var
+from .lengths import called_types, symbols_of
 from .limits import DEFAULT_LIMITS, Limits
 from .ops import OPS, SYNONYMS, UnknownDimension
 from .ops.op import Op
 from .printer import format_neighbours
-from .transforms import TRANSFORM_NAMES, FlatTransform, check_flat, flat_result_types
+from .transforms import TRANSFORM_NAMES, FlatTransform, check_flat
 from .transforms.flat import primal_count
 
 __all__ = ["RULES", "validate_function", "validate_graph"]
@@ -99,7 +100,7 @@ def validate_graph(
         The symbolic dimensions of the enclosing graph, for a body.
     """
     if symbols is None:
-        symbols = _symbols(graph)
+        symbols = symbols_of(graph)
     types: list[MaybeType] = [*graph.inputs, *graph.captures]
     for index, equation in enumerate(graph.equations):
         path = f"{where}.equations[{index}]"
@@ -224,7 +225,7 @@ def _check_transform(
         if not isinstance(operand, int):
             raise InvalidGraph("a transform takes single tensors", where=f"{path}.in[{i}]", rule="G8")
         operands.append(operand)
-    results = validate_graph(body, limits=limits, where=f"{path}.body", symbols=symbols | _symbols(body))
+    results = validate_graph(body, limits=limits, where=f"{path}.body", symbols=symbols | symbols_of(body))
     leaves = len(operands) - len(body.captures)
     if primal_count(equation.op, leaves, len(body.inputs), len(body.outputs), equation.attributes) != len(body.inputs):
         raise InvalidGraph(
@@ -247,10 +248,13 @@ def _check_transform(
     flat = FlatTransform(equation.op, equation.attributes)
     try:
         check_flat(flat, given_types, results, body_inputs=body.inputs, where=path)
-        found = flat_result_types(flat, given_types, results)
+        captured = [types[var] or type for var, type in zip(operands[leaves:], body.captures, strict=True)]
+        found = called_types(flat, body, given_types, captured, results)
     except InvalidGraph as error:
         error.rule = error.rule or "G9"
         raise
+    if found is None:
+        return [None] * len(equation.outputs)
     if len(found) != len(equation.outputs):
         raise InvalidGraph(
             f"{equation.op} returns {len(found)} tensors here, {len(equation.outputs)} outputs are given",
@@ -277,11 +281,6 @@ def _unknown(operand: Operand, typed: MaybeType | tuple[MaybeType, ...]) -> bool
     if isinstance(operand, tuple):
         return any(var is not None and type is None for var, type in zip(operand, typed, strict=True))
     return operand is not None and typed is None
-
-
-def _symbols(graph: Graph) -> frozenset[str]:
-    types = (*graph.inputs, *graph.captures)
-    return frozenset(length for type in types for length in type.shape if isinstance(length, str))
 
 
 def _check_symbols(attributes: Mapping[str, object], symbols: frozenset[str], path: str) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from farfunc_protocol.errors import FarfuncError
-from farfunc_protocol.graph import Equation, Function, Graph, TensorType
-from farfunc_protocol.ops import OPS
+from farfunc_protocol.graph import Dimension, Equation, Function, Graph, TensorType
+from farfunc_protocol.lengths import called_types
+from farfunc_protocol.ops import OPS, UnknownDimension
 from farfunc_protocol.pytree import TreeSpec
-from farfunc_protocol.transforms import FlatTransform, flat_result_types
+from farfunc_protocol.transforms import FlatTransform
 
 __all__ = ["Description", "describe", "signature"]
 
@@ -88,7 +89,7 @@ def _walk(graph: Graph) -> tuple[tuple[MaybeType, ...], float | None]:
     for equation in graph.equations:
         try:
             found, cost = _equation(equation, types)
-        except (FarfuncError, ArithmeticError):  # no shape rule, a symbolic dimension, a cost beyond any number
+        except FarfuncError:  # no shape rule, or one that has to know the length of a symbolic dimension
             found, cost = (None,) * len(equation.outputs), None
         types.extend(found)
         total = None if total is None or cost is None else total + cost
@@ -107,16 +108,25 @@ def _equation(equation: Equation, types: Sequence[MaybeType]) -> tuple[Sequence[
     if equation.body is None:
         op = OPS[equation.op]
         found = op.infer(tuple(operands), equation.attributes)
-        if any(isinstance(length, str) for type in found for length in type.shape):
-            return found, None
-        return found, op.cost(tuple(operands), found, equation.attributes)
+        return found, _known_cost(lambda: op.cost(tuple(operands), found, equation.attributes))
     results, inside = _walk(equation.body)
     known = [type for type in results if type is not None]
     if len(known) != len(results):
         return unknown
-    leaves = operands[: len(operands) - len(equation.body.captures)]
-    found = flat_result_types(FlatTransform(equation.op, equation.attributes), leaves, known)
-    return found, None if inside is None else inside * _factor(equation, leaves, known)
+    count = len(operands) - len(equation.body.captures)
+    leaves, captured = operands[:count], operands[count:]
+    found = called_types(FlatTransform(equation.op, equation.attributes), equation.body, leaves, captured, known)
+    if found is None:
+        return unknown
+    return found, None if inside is None else _known_cost(lambda: inside * _factor(equation, leaves, known))
+
+
+def _known_cost(compute: Callable[[], float]) -> float | None:
+    """A cost, if it is known: not where a dimension is symbolic, nor beyond any number."""
+    try:
+        return compute()
+    except (UnknownDimension, ArithmeticError):
+        return None
 
 
 def _factor(equation: Equation, leaves: Sequence[TensorType], results: Sequence[TensorType]) -> float:
@@ -126,7 +136,7 @@ def _factor(equation: Equation, leaves: Sequence[TensorType], results: Sequence[
     match equation.op:
         case "vmap":
             pairs = zip(equation.attributes["in_dims"], leaves, strict=True)
-            return next(float(type.shape[axis]) for axis, type in pairs if axis is not None)
+            return next(float(_length(type.shape[axis])) for axis, type in pairs if axis is not None)
         case "jacfwd":
             return 2.0 * arguments
         case "jacrev":
@@ -142,4 +152,10 @@ def _factor(equation: Equation, leaves: Sequence[TensorType], results: Sequence[
 
 
 def _elements(type: TensorType) -> int:
-    return math.prod(int(length) for length in type.shape)
+    return math.prod(map(_length, type.shape))
+
+
+def _length(length: Dimension) -> int:
+    if isinstance(length, str):
+        raise UnknownDimension(f"the length of {length!r} is not known")
+    return length

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from farfunc_protocol.document import function_from_bytes, function_from_json, function_to_bytes
-from farfunc_protocol.graph import Function, TensorType
+from farfunc_protocol.errors import InvalidGraph, InvalidRequest
+from farfunc_protocol.graph import Function
+from farfunc_protocol.lengths import graph_at_lengths, symbols_of
 from farfunc_protocol.strict_json import parse_json
-from farfunc_protocol.validate import validate_function
+from farfunc_protocol.validate import MaybeType, validate_function, validate_graph
 
 from .description import Description, describe, signature
 from .store import Entry, Store, check_name
 
-__all__ = ["Known", "Registry"]
+__all__ = ["Known", "Registry", "lengths_text"]
 
 _KEPT = 128
 _KEPT_BYTES = 1 << 28
+_KEPT_TYPES = 1024
+
+Types = tuple[MaybeType, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,9 @@ class Known:
     bytes: int
 
     @property
-    def output_types(self) -> tuple[TensorType, ...] | None:
-        """The types of the result leaves; None if some of them only torch can tell."""
-        known = tuple(type for type in self.description.outputs if type is not None)
-        return known if len(known) == len(self.description.outputs) else None
+    def is_symbolic(self) -> bool:
+        """Whether it has symbolic dimensions, which each call binds."""
+        return bool(symbols_of(self.function.graph))
 
 
 class Registry:
@@ -53,6 +57,7 @@ class Registry:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._known: OrderedDict[str, Known] = OrderedDict()
+        self._types: OrderedDict[tuple[str, frozenset[tuple[str, int]]], Types] = OrderedDict()
         self._lock = threading.Lock()
 
     def add_binary(self, body: bytes, name: str | None) -> Entry:
@@ -73,11 +78,50 @@ class Registry:
         function = function_from_bytes(file)
         return self._keep(id, Known(function, describe(function), len(file)))
 
-    def set_output_types(self, id: str, types: Sequence[TensorType]) -> Known:
-        """Learn the types of the result leaves from a worker."""
+    def output_types(self, id: str, lengths: Mapping[str, int]) -> Types:
+        """The types of a function's result leaves; None where only torch can tell.
+
+        Parameters
+        ----------
+        lengths:
+            Those of its symbolic dimensions.
+
+        Raises
+        ------
+        InvalidRequest
+            An operator refuses such lengths.
+        """
         known = self.get(id)
+        if not known.is_symbolic:
+            return known.description.outputs
+        key = (id, frozenset(lengths.items()))
+        with self._lock:
+            if key in self._types:
+                self._types.move_to_end(key)
+                return self._types[key]
+        try:
+            found = validate_graph(graph_at_lengths(known.function.graph, lengths), where="function.graph")
+        except InvalidGraph as error:
+            raise InvalidRequest(
+                f"the function cannot be evaluated for {lengths_text(lengths)}: {error.detail}",
+                where=error.where,
+                rule=error.rule,
+                remedy="give arrays of other lengths",
+            ) from None
+        return self.set_output_types(id, lengths, found)
+
+    def set_output_types(self, id: str, lengths: Mapping[str, int], types: Types) -> Types:
+        """Learn the types of the result leaves, from a worker for example."""
+        known = self.get(id)
+        if known.is_symbolic:
+            with self._lock:
+                self._types[id, frozenset(lengths.items())] = types
+                if len(self._types) > _KEPT_TYPES:
+                    self._types.popitem(last=False)
+            return types
         self.store.set_signature(id, signature(known.function, types))
-        return self._keep(id, replace(known, description=replace(known.description, outputs=tuple(types))))
+        self._keep(id, replace(known, description=replace(known.description, outputs=tuple(types))))
+        return types
 
     def _add(self, read: Callable[[], Any], name: str | None) -> Entry:
         if name is not None:
@@ -99,3 +143,12 @@ class Registry:
             ):
                 self._known.popitem(last=False)
         return known
+
+
+def lengths_text(lengths: Mapping[str, int]) -> str:
+    """Lengths, for people.
+
+    >>> lengths_text({"n": 3, "m": 4})
+    'm = 4, n = 3'
+    """
+    return ", ".join(f"{name} = {length}" for name, length in sorted(lengths.items()))

@@ -134,3 +134,64 @@ def test_the_response_has_the_structure_of_the_result():
     assert document["result"][2:] == [None, "text"]
     packed = encode_json_response(arrays, [SCALAR, VECTOR], "base64")["result"]
     assert packed[0]["base64"] == "AAAAAAAA+D8="
+
+
+OPEN = function(((0, 0), {}), 0, (TensorType("float64", ("n", "m")), TensorType("float64", ("n",))), (2,))
+
+
+def lengths(function, **document):
+    return read_json_request({"function": "f", **document}).lengths(function)
+
+
+def test_the_arrays_bind_symbolic_dimensions():
+    assert lengths(OPEN, args=[[[1, 2, 3]], [1]]) == {"n": 1, "m": 3}
+    assert lengths(SIN, args=["anything"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("chain", "args"),
+    [
+        ([{"transform": "vmap"}], [[[[1, 2, 3]]] * 5, [[1]] * 5]),
+        ([{"transform": "vmap", "in_dims": [None, 1]}], [[[1, 2, 3]], [[1, 2]]]),
+        ([{"transform": "jvp"}, {"transform": "jacfwd"}], [[[[1, 2, 3]], [1]], None]),
+        ([{"transform": "vjp"}, {"transform": "vjp"}], [[[[[1, 2, 3]], [1]], None], None]),
+        ([{"transform": "vmap", "in_dims": [[None, 0], None]}, {"transform": "vjp"}], [[[[1, 2, 3]], [[1], [2]]], 0]),
+        ([{"transform": "vmap", "in_dims": [0, None]}, {"transform": "vjp"}], [[[[[1, 2, 3]]] * 2, [[1], [2]]], 0]),
+    ],
+)
+def test_they_are_the_primals_of_the_function_itself(chain, args):
+    assert lengths(OPEN, transforms=chain, args=args) == {"n": 1, "m": 3}
+
+
+@pytest.mark.parametrize(
+    ("chain", "args", "where"),
+    [
+        ([], [[[1, 2, 3]], [1, 2]], "args[1]"),
+        ([{"transform": "vmap"}], [[[[1, 2, 3]]], [[1, 2]]], "args[1]"),
+        ([{"transform": "vjp"}], [[[[1, 2, 3]], [1, 2]], 0], "args[0][1]"),
+        ([{"transform": "jvp"}], [[[[1, 2, 3]], [1, "x"]], 0], "args[0][1][1]"),
+        ([{"transform": "jvp"}], [[[[1, 2, 3]]], 0], "args[0]"),
+        ([{"transform": "jvp"}], [[1, 2, 3]], "args"),
+    ],
+)
+def test_what_does_not_fit_symbolic_dimensions_is_pointed_at(chain, args, where):
+    with pytest.raises(FarfuncError) as raised:
+        lengths(OPEN, transforms=chain, args=args)
+    assert raised.value.where == where
+
+
+def test_a_request_is_bound_at_its_lengths():
+    request = read_json_request({"function": "f", "args": [[[1, 2, 3]], [1]], "transforms": [{"transform": "jacrev"}]})
+    found = request.lengths(OPEN)
+    bound, result = request.bind(OPEN, [TensorType("float64", (1, 3))], found)
+    assert [array.shape for array in bound.arrays] == [(1, 3), (1,)]
+    assert result == TensorType("float64", (1, 3, 1, 3))
+    with pytest.raises(InvalidRequest, match=r"float64\[1,3\] is given, float64\[2,3\] is expected"):
+        request.bind(OPEN, [TensorType("float64", (1, 3))], {"n": 2, "m": 3})
+
+
+def test_an_empty_list_is_an_empty_symbolic_axis():
+    empty = function(((0,), {}), 0, (TensorType("float64", ("n", 3)),), (1,))
+    request = read_json_request({"function": "f", "args": [[]]})
+    assert request.lengths(empty) == {"n": 0}
+    assert request.arrays["args[0]"].shape == (0, 3)

@@ -65,3 +65,20 @@ def test_symbolic_shapes_leave_the_cost_open():
     found = describe(wrapped(Graph((f64("n"),), (), (Equation("sin", (0,), {}, (1,)),), (1,))))
     assert found.operations is None
     assert found.outputs == (f64("n"),)
+
+
+def test_symbolic_shapes_in_bodies():
+    sum_of_sines = Graph((f64("k"),), (), (Equation("sin", (0,), {}, (1,)), Equation("sum", (1,), {}, (2,))), (2,))
+    gradient = Equation("grad", (0,), {"argnums": (0,)}, (1,), sum_of_sines)
+    found = describe(wrapped(Graph((f64("n"),), (), (gradient,), (1,))))
+    assert (found.outputs, found.operations) == ((f64("n"),), None)
+
+
+@pytest.mark.parametrize("op", ["jacfwd", "vmap", "hessian", "vjp"])
+def test_symbolic_shapes_around_a_body_without_equations(op):
+    identity = Graph((f64("n"),), (), (), (0,))
+    attributes = {"vmap": {"in_dims": (0,), "out_dims": (0,)}, "vjp": {}}.get(op, {"argnums": (0,)})
+    operands, outputs = ((0, 0), (1, 2)) if op == "vjp" else ((0,), (1,))
+    given = f64("m", "n") if op == "vmap" else f64("n")
+    graph = Graph((given,), (), (Equation(op, operands, attributes, outputs, identity),), (outputs[-1],))
+    assert describe(wrapped(graph)).outputs[0] is not None

@@ -36,6 +36,16 @@ __all__ = ["TorchTrace"]
 T = TypeVar("T")
 
 
+class Fakes(FakeTensorMode):
+    """Fake tensors, without a stand-in for the GPUs that a CUDA build of torch looks for in vain.
+
+    torch makes one for each thread that asks, and keeps using that of a thread that has ended:
+    a trace in the second thread would crash (torch 2.11).
+    """
+
+    avoid_device_init = False
+
+
 class TorchTrace:
     """The user's function, as it runs on tensors without elements.
 
@@ -60,7 +70,7 @@ class TorchTrace:
         self.drawing = Drawing()
         self._dual_level = forward_ad._current_level
         self.constants = Constants(self)
-        self.fakes = FakeTensorMode(static_shapes=True)
+        self.fakes = Fakes(static_shapes=True)
         self.mode = TraceMode(self)
         self._arguments: dict[int, tuple[Value, Alias]] = {}
         """By the id of the value: each argument of the function, and of the bodies in it."""

@@ -36,6 +36,8 @@ MAX_CALLS = 10_000
 """A dry run ends after so many calls of operators, within a second: chunked transforms repeat
 themselves, and the memory they take shows in the first chunks."""
 
+_LONGEST_FAILURE = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -66,11 +68,14 @@ class Inference:
     operations:
         Scalar operations, so far as the run came: products by their formulas, one for each
         element of every other result.
+    failure:
+        Why the run did not come to its end, and where.
     """
 
     outputs: tuple[TensorType, ...] | None
     peak_bytes: int
     operations: float
+    failure: str | None = None
 
 
 def infer(
@@ -121,16 +126,19 @@ def _dry_run(
     restores the state of the thread as it was in the middle of that dispatch, and every
     evaluation after it goes wrong. So such frames die here, before their thread does.
     """
-    meter = _Meter(budget)
+    meter = _Meter(budget, device)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), meter:  # torch.func's own, in vmap(hessian)
+        with _Fakes(allow_non_fake_inputs=True), meter:  # torch.func's own, in vmap(hessian)
             fake_leaves = [_empty(type, device) for type in leaves]
             fake_captures = [_empty(type, device) for type in captures]
             results = function(fake_leaves, fake_captures)
             return Inference(tuple(type_of(result) for result in results), meter.peak_bytes, meter.operations)
     except Exception as error:  # noqa: BLE001 - whatever it is, the real run will say it with authority
         cause = error.error if isinstance(error, EquationFailed) else error
-        answer = cause if isinstance(cause, FarfuncError) else Inference(None, meter.peak_bytes, meter.operations)
+        place = f"{error.where}: " if isinstance(error, EquationFailed) else ""
+        failure = f"{place}{str(cause).strip()[:_LONGEST_FAILURE] or type(cause).__name__}"
+        incomplete = Inference(None, meter.peak_bytes, meter.operations, failure)
+        answer = cause if isinstance(cause, FarfuncError) else incomplete
         for link in _chain(error):
             traceback.clear_frames(link.__traceback__)
             link.__traceback__ = link.__cause__ = link.__context__ = None
@@ -155,6 +163,16 @@ def _empty(type: TensorType, device: torch.device) -> torch.Tensor:
     return torch.empty([int(length) for length in type.shape], dtype=TORCH_DTYPES[type.dtype], device=device)
 
 
+class _Fakes(FakeTensorMode):
+    """Fake tensors, without a stand-in for the GPUs that a CUDA build of torch looks for in vain.
+
+    torch makes one for each thread that asks, and keeps using that of a thread that has ended:
+    the second dry run would crash (torch 2.11). A worker has no fake tensors on a device that is not there.
+    """
+
+    avoid_device_init = False
+
+
 class _DryRunEnded(Exception):
     """Enough was seen."""
 
@@ -162,8 +180,9 @@ class _DryRunEnded(Exception):
 class _Meter(TorchDispatchMode):
     """Counts the bytes of all storages alive, and the operations, below every transform."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, device: torch.device) -> None:
         super().__init__()
+        self._device = device
         self.peak_bytes = 0
         self.operations = 0.0
         self._budget = budget
@@ -175,7 +194,8 @@ class _Meter(TorchDispatchMode):
         self._calls += 1
         if self._calls > MAX_CALLS:
             raise _DryRunEnded(f"more than {MAX_CALLS} calls")
-        kwargs = kwargs or {}
+        args = [self._on_device(value) for value in args]
+        kwargs = {name: self._on_device(value) for name, value in (kwargs or {}).items()}
         result = func(*args, **kwargs)
         tensors = [item for item in _items(result) if isinstance(item, torch.Tensor)]
         formula = flop_registry.get(func._overloadpacket)
@@ -185,6 +205,22 @@ class _Meter(TorchDispatchMode):
             self.operations += formula(*args, **kwargs, out_val=result)
         self.count(tensors)
         return result
+
+    def _on_device(self, value: Any) -> Any:
+        """An operand of torch's own making, beside those of the evaluation.
+
+        torch's C++ knows a fake tensor by its storage, which is on meta, and that is where it makes the
+        zeros of a missing tangent (under ``vmap(hessian(f))``, for one). In the real run they are on the device.
+        """
+        if isinstance(value, torch.device):
+            return self._device if value.type == "meta" else value
+        if isinstance(value, torch.Tensor):
+            if value.device.type != "meta":
+                return value
+            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=self._device)
+        if isinstance(value, list | tuple):
+            return [self._on_device(item) for item in value]
+        return value
 
     def count(self, tensors: Iterable[torch.Tensor]) -> None:
         """Add the storages that are new, and compare with the budget."""

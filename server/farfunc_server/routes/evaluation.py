@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from ..workers.messages import Evaluate, Result
 from . import openapi
 from .context import Context, context_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
-from .inference import known_with_types
+from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
 
@@ -119,15 +120,18 @@ async def _evaluate_json(
     request: Request, context: Context, read: JsonRequest, answer: str, seconds: float, size: int
 ) -> Response:
     entry = context.registry.store.find(read.function)
-    known = await known_with_types(context, entry.id, request.state.request_id, seconds)
-    if known.output_types is None:
+    function = (await asyncio.to_thread(context.registry.get, entry.id)).function
+    if None in function.constants:
         raise InvalidRequest(
-            "the types of the function's results depend on its arguments' lengths, which JSON requests need beforehand",
+            f"the function leaves capture {function.constants.index(None)} open, and JSON has no place for its value",
             where="request.function",
-            remedy="register the function with arguments of fixed lengths, or send the request in binary",
+            remedy="send the request in binary, with the captures beside the arguments",
         )
-    types = known.output_types
-    bound, result = await off_loop(size, lambda: read.bind(known.function, types))
+    started = time.monotonic()
+    lengths = await off_loop(size, lambda: read.lengths(function))
+    types = await inferred_types(context, entry.id, request.state.request_id, seconds, lengths)
+    bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
+    seconds = max(seconds - (time.monotonic() - started), 0.0)
     data = await _run(request, context, entry.id, encode_request(bound), seconds)
     if answer == BINARY:
         return Response(data, media_type=BINARY)

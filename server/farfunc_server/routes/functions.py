@@ -22,7 +22,7 @@ from ..store import Entry
 from . import openapi
 from .context import Context, context_of
 from .forms import BINARY, JSON, TEXT, answer_form, body_form, read_body
-from .inference import known_with_types
+from .inference import inferred_types
 from .json_text import json_text
 from .models import FunctionBody, FunctionList, FunctionModel
 
@@ -115,17 +115,17 @@ async def delete(request: Request, reference: str) -> Response:
 async def _description(request: Request, context: Context, entry: Entry, ask_worker: bool) -> dict[str, Any]:
     registry = context.registry
     known = await asyncio.to_thread(registry.get, entry.id)
-    if ask_worker and known.output_types is None and context.pool.is_ready:
+    function, outputs = known.function, known.description.outputs
+    if ask_worker and None in outputs and not known.is_symbolic and context.pool.is_ready:
         with contextlib.suppress(FarfuncError):  # a description without the types is better than none
-            known = await known_with_types(context, entry.id, request.state.request_id, _INFERENCE_SECONDS)
-    function = known.function
+            outputs = await inferred_types(context, entry.id, request.state.request_id, _INFERENCE_SECONDS, {})
     return {
         **asdict(entry),
-        "signature": signature(function, known.description.outputs),
+        "signature": signature(function, outputs),
         "names": registry.store.names(entry.id),
         "versions": [] if entry.name is None else registry.store.versions(entry.name),
         "inputs": [str(type) for type in function.graph.inputs],
-        "outputs": _texts(known.description.outputs),
+        "outputs": _texts(outputs),
         "captures": len(function.constants),
         "open_captures": [i for i, constant in enumerate(function.constants) if constant is None],
         "in_tree": pytree.to_json(function.in_tree),

@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
-from farfunc_protocol.graph import Function
+from farfunc_protocol.errors import InvalidRequest
+from farfunc_protocol.graph import TensorType
 from farfunc_protocol.graph_json import tensor_type_from_text
 
-from ..registry import Known
+from ..registry import lengths_text
 from ..scheduling.dispatcher import Job
 from ..workers.messages import Infer, Inferred
 from .context import Context
 
-__all__ = ["known_with_types"]
+__all__ = ["inferred_types"]
 
 
-async def known_with_types(context: Context, id: str, request_id: str, seconds: float) -> Known:
-    """A function with the types of its results, as far as they do not depend on the call.
+async def inferred_types(
+    context: Context, id: str, request_id: str, seconds: float, lengths: Mapping[str, int]
+) -> Sequence[TensorType]:
+    """The types of a function's result leaves, at the lengths of its symbolic dimensions.
 
     Raises
     ------
+    InvalidRequest
+        Not even torch can tell them without the values of the arguments, or it refuses arguments of such types.
     FarfuncError
         As :meth:`~farfunc_server.scheduling.dispatcher.Dispatcher.run`.
     """
     registry = context.registry
-    known = registry.get(id)
-    if known.output_types is not None or _is_symbolic(known.function):
+    types = await asyncio.to_thread(registry.output_types, id, lengths)
+    known = [type for type in types if type is not None]
+    if len(known) == len(types):
         return known
-    job = Job(Infer(id, request_id), (), lambda: (registry.store.read(id),), seconds)
+    job = Job(Infer(id, request_id, dict(lengths)), (), lambda: (registry.store.read(id),), seconds)
     message, _ = await context.dispatcher.run(job)
     if not isinstance(message, Inferred) or message.outputs is None:
-        return known
-    types = [tensor_type_from_text(text) for text in message.outputs]
-    return await asyncio.to_thread(registry.set_output_types, id, types)
+        reason = message.failure if isinstance(message, Inferred) else None
+        raise InvalidRequest(
+            f"the types of the function's results cannot be told{_at(lengths)}: {reason}",
+            where="request.function",
+            remedy="if the function is right for such arguments, send the request in binary, "
+            "which does not need the types beforehand",
+        )
+    inferred = tuple(tensor_type_from_text(text) for text in message.outputs)
+    await asyncio.to_thread(registry.set_output_types, id, lengths, inferred)
+    return inferred
 
 
-def _is_symbolic(function: Function) -> bool:
-    types = (*function.graph.inputs, *function.graph.captures)
-    return any(isinstance(length, str) for type in types for length in type.shape)
+def _at(lengths: Mapping[str, int]) -> str:
+    return f" for {lengths_text(lengths)}" if lengths else ""

@@ -15,6 +15,7 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.document import function_from_bytes
 from farfunc_protocol.errors import FarfuncError, ServerError
 from farfunc_protocol.graph import Equation, Function, Graph, TensorType
+from farfunc_protocol.lengths import at_lengths
 from farfunc_protocol.messages import EvaluateResponse, decode_request, encode_response
 from farfunc_protocol.pytree import flatten
 from farfunc_protocol.transforms import FlatTransform
@@ -134,9 +135,10 @@ class Handler:
         if message.function not in self._functions:
             return UnknownFunction(), ()
         function, _ = self._functions[message.function]
-        found = self._engine.infer(function, (), function.graph.inputs)
+        types = [at_lengths(type, message.lengths) for type in function.graph.inputs]
+        found = self._engine.infer(function, (), types)
         outputs = None if found.outputs is None else [str(type) for type in found.outputs]
-        return Inferred(outputs, found.peak_bytes, found.operations), ()
+        return Inferred(outputs, found.failure, found.peak_bytes, found.operations), ()
 
 
 def _warm_up(engine: Engine) -> None:

@@ -16,7 +16,7 @@ has not the function (it never had, or has forgotten it): then the web process l
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .frames import FrameError
@@ -130,17 +130,29 @@ class Result(Message):
 
 @dataclass(frozen=True, slots=True)
 class Infer(Message):
-    """Tell the types of the function's results, on fake tensors."""
+    """Tell the types of the function's results, on fake tensors; ``lengths`` are those of its symbolic dimensions."""
 
     function: str
     request_id: str
+    lengths: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Inferred(Message):
-    """Types as text (``float64[3]``), peak memory and scalar operations of one evaluation; None if it cannot tell."""
+    """What a dry run has told.
+
+    Attributes
+    ----------
+    outputs:
+        Types as text (``float64[3]``); None if it did not come to its end.
+    failure:
+        Why it did not.
+    peak_bytes, operations:
+        Memory and scalar operations of one evaluation, so far as it came.
+    """
 
     outputs: list[str] | None
+    failure: str | None
     peak_bytes: int
     operations: float
 
