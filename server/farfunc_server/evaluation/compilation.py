@@ -175,11 +175,12 @@ class PackageFolder:
         package = self.package(digest)
         if not package.exists() or not _is_ours(package):
             return None
-        from torch._inductor import aoti_load_package
+        # torch._inductor.aoti_load_package wraps this in Python, and imports the whole compiler for it: a second.
+        from torch._C._aoti import AOTIModelPackageLoader
 
         os.utime(package)  # used last, removed last
-        index = -1 if not torch.cuda.is_available() else torch.cuda.current_device()
-        loader = aoti_load_package(str(package), device_index=index).loader
+        index = torch.cuda.current_device() if torch.cuda.is_available() else -1
+        loader = AOTIModelPackageLoader(str(package), "model", True, 1, index)
 
         def run(leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
             return tuple(loader.run([*leaves, *captures]))

@@ -9,38 +9,44 @@ wrong. So such a run has a thread of its own, in which its frames die before it 
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from farfunc_protocol.graph import TensorType
 
 from .tensors import TORCH_DTYPES
 
-__all__ = ["CallLimit", "TooManyCalls", "empty", "run_apart"]
+__all__ = ["Fakes", "OnDevice", "RunEnded", "empty", "run_apart"]
 
 Result = TypeVar("Result")
+Failure = TypeVar("Failure")
+
+# A refused dry run is followed by the real one, whose error is the one to report.
+logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
 
 
-def run_apart(work: Callable[[], Result]) -> tuple[Result | None, str]:
-    """Do some work on fake tensors; returns its result, or None and the exception in words."""
-    outcome: list[tuple[Result | None, str]] = []
+def run_apart(work: Callable[[], Result], explain: Callable[[Exception], Failure]) -> Result | Failure:
+    """Do some work on fake tensors; returns its result, or what ``explain`` makes of its exception."""
+    outcome: list[Result | Failure] = []
 
     def run() -> None:
         try:
-            outcome.append((work(), ""))
+            outcome.append(work())
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not outlive this thread
-            text = f"{type(error).__name__}: {error}"
-            for link in chain(error):
+        except Exception as error:  # noqa: BLE001 - whatever it is, its frames must not outlive this thread
+            failure = explain(error)
+            for link in _chain(error):
                 traceback.clear_frames(link.__traceback__)
                 link.__traceback__ = link.__cause__ = link.__context__ = None
         gc.collect()  # the frames may stand in cycles
-        outcome.append((None, text))
+        outcome.append(failure)
 
     thread = threading.Thread(target=run, name="fake-run")
     thread.start()
@@ -48,7 +54,7 @@ def run_apart(work: Callable[[], Result]) -> tuple[Result | None, str]:
     return outcome[0]
 
 
-def chain(error: BaseException) -> list[BaseException]:
+def _chain(error: BaseException) -> list[BaseException]:
     """An exception with those that led to it."""
     found: list[BaseException] = []
     pending: list[BaseException | None] = [error]
@@ -61,24 +67,63 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 def empty(type: TensorType, device: torch.device) -> torch.Tensor:
-    """A tensor of a type, for the mode that is current."""
+    """A tensor of a type, of the mode that is current."""
     return torch.empty([int(length) for length in type.shape], dtype=TORCH_DTYPES[type.dtype], device=device)
 
 
-class TooManyCalls(Exception):
-    """A run was ended by its :class:`CallLimit`."""
+class Fakes(FakeTensorMode):
+    """Fake tensors, without a stand-in for the GPUs that a CUDA build of torch looks for in vain.
+
+    torch makes one for each thread that asks, and keeps using that of a thread that has ended:
+    the second run would crash (torch 2.11). A worker has no fake tensors on a device that is not there.
+    """
+
+    avoid_device_init = False
 
 
-class CallLimit(TorchDispatchMode):
-    """Ends a run after so many calls of operators."""
+class RunEnded(Exception):
+    """Enough was seen."""
 
-    def __init__(self, most: int) -> None:
+
+class OnDevice(TorchDispatchMode):
+    """Sees every call of an operator, below every transform.
+
+    Parameters
+    ----------
+    device:
+        Where the tensors are to be that torch makes itself. Its C++ knows a fake tensor by its storage, which
+        is on meta, and that is where it makes the zeros of a missing tangent (under ``vmap(hessian(f))``, for
+        one). In the real run they are on the device.
+    most_calls:
+        After how many calls the run ends with :class:`RunEnded`.
+    """
+
+    def __init__(self, device: torch.device, most_calls: int) -> None:
         super().__init__()
-        self._left = most
-        self._most = most
+        self.calls = 0
+        self._device = device
+        self._most_calls = most_calls
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._left -= 1
-        if self._left < 0:
-            raise TooManyCalls(f"it makes more than {self._most} calls of operators")
-        return func(*args, **(kwargs or {}))
+        self.calls += 1
+        if self.calls > self._most_calls:
+            raise RunEnded(f"it makes more than {self._most_calls} calls of operators")
+        args = [self._on_device(value) for value in args]
+        kwargs = {name: self._on_device(value) for name, value in (kwargs or {}).items()}
+        result = func(*args, **kwargs)
+        self.saw(func, args, kwargs, result)
+        return result
+
+    def saw(self, func: Any, args: list[Any], kwargs: dict[str, Any], result: Any) -> None:
+        """Called after each call."""
+
+    def _on_device(self, value: Any) -> Any:
+        if isinstance(value, torch.device):
+            return self._device if value.type == "meta" else value
+        if isinstance(value, torch.Tensor):
+            if value.device.type != "meta":
+                return value
+            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=self._device)
+        if isinstance(value, list | tuple):
+            return [self._on_device(item) for item in value]
+        return value

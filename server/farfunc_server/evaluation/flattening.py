@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import fx
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from farfunc_protocol.graph import TensorType
 
-from .fake_runs import CallLimit, empty, run_apart
+from .fake_runs import Fakes, OnDevice, RunEnded, empty, run_apart
+from .lowering import EquationFailed
 from .simplification import is_random, simplify
 
 __all__ = ["MAX_CALLS", "FlatProgram", "NotFlat", "flatten"]
@@ -89,13 +89,19 @@ def flatten(
         return tuple(function(tensors[:count], tensors[count:]))
 
     def trace() -> fx.GraphModule:
-        with FakeTensorMode(allow_non_fake_inputs=True), CallLimit(MAX_CALLS):
+        with Fakes(allow_non_fake_inputs=True), OnDevice(device, MAX_CALLS):
             tensors = [empty(type, device) for type in (*leaves, *captures)]
             return make_fx(functionalize(flat), tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
 
-    module, failure = run_apart(trace)
-    if module is None:
-        raise NotFlat(failure)
+    module = run_apart(trace, _in_words)
+    if isinstance(module, str):
+        raise NotFlat(module)
     folded = simplify(module, fold=fold)
     calls = sum(node.op == "call_function" for node in module.graph.nodes)
     return FlatProgram(module, calls, folded, is_random(module), time.perf_counter() - started)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, EquationFailed):
+        return f"{error.where}: {_in_words(error.error)}"
+    return str(error).strip() if isinstance(error, RunEnded) else f"{type(error).__name__}: {error}"

@@ -81,6 +81,8 @@ class Plan:
 
     Attributes
     ----------
+    id:
+        The digest of all that it is made from; names its machine code.
     types, capture_types:
         Of the argument leaves and of the captures.
     plain:
@@ -95,8 +97,13 @@ class Plan:
         Which program serves.
     records:
         By stage.
+    is_hot:
+        Whether its machine code has been asked for.
+    looked_at:
+        When the machine code was last looked for, on the clock of ``time.monotonic``.
     """
 
+    id: str
     types: tuple[TensorType, ...]
     capture_types: tuple[TensorType, ...]
     plain: Run
@@ -105,6 +112,8 @@ class Plan:
     bytes: int = 1 << 14
     stage: Stage = Stage.PLAIN
     records: tuple[StageRecord, ...] = field(default_factory=lambda: tuple(StageRecord() for _ in Stage))
+    is_hot: bool = False
+    looked_at: float = 0.0
     _programs: dict[Stage, Run] = field(default_factory=dict)
     _candidate: Stage | None = None
 
@@ -112,6 +121,11 @@ class Plan:
     def calls(self) -> int:
         """How often it has run."""
         return sum(record.calls for record in self.records)
+
+    def is_open(self, stage: Stage) -> bool:
+        """Whether a program of this stage is still to be made."""
+        record = self.records[stage]
+        return self.stage < stage and record.note is None and record.made_in is None
 
     def offer(self, stage: Stage, program: Run, made_in: float, bytes: int = 0) -> None:
         """Give the plan a faster program, which serves once it has been seen to agree."""

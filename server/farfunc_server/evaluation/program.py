@@ -34,14 +34,23 @@ class Program:
         On the device; None for captures that come with each call.
     inputs:
         How many leaves the outermost transform takes.
+    identity:
+        The function's identity, empty where it has none.
+    bytes:
+        The memory of the constants, and about that of the graph.
     """
 
-    def __init__(self, function: Function, chain: Sequence[FlatTransform], device: torch.device) -> None:
+    def __init__(
+        self, function: Function, chain: Sequence[FlatTransform], device: torch.device, identity: str = ""
+    ) -> None:
+        self.identity = identity
         self.function = function
         self.chain = tuple(chain)
         self.lowered = lower(function.graph, device)
         self.constants = tuple(None if array is None else to_tensor(array, device) for array in function.constants)
         self.inputs = self._bind(()).inputs
+        constants = sum(tensor.nbytes for tensor in self.constants if tensor is not None)
+        self.bytes = constants + 1024 * sum(1 for _ in function.graph.walk())
 
     @property
     def is_random(self) -> bool:

@@ -80,7 +80,8 @@ def _detach_filled(graph: fx.Graph) -> None:
         if node.op == "call_function" and node.target in _FILLED and isinstance(value, torch.Tensor):
             options = {"dtype": value.dtype, "device": value.device}
             with graph.inserting_before(node):
-                filled = graph.call_function(_aten.full.default, (list(value.shape), _FILLED[node.target](node)), options)
+                operands = (list(value.shape), _FILLED[node.target](node))
+                filled = graph.call_function(_aten.full.default, operands, options)
             filled.meta = dict(node.meta)
             node.replace_all_uses_with(filled)
 

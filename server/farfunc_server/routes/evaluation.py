@@ -158,6 +158,7 @@ async def _run(
     metrics.evaluations.labels("ok").inc()
     if isinstance(message, Result):
         metrics.evaluation_seconds.observe(message.seconds)
+        metrics.evaluation_stages.labels(message.stage).inc()
     return data
 
 

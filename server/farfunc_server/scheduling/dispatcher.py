@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from farfunc_protocol.errors import ServerBusy, TimeLimitExceeded, WorkerDied
 
 from ..workers.frames import Buffer
-from ..workers.messages import Evaluate, Infer, Message
+from ..workers.messages import Evaluate, Infer, Message, Result
 from ..workers.pool import Pool
 from ..workers.worker import Worker, WorkerGone
+from .plan_board import PlanBoard
 from .queue import RequestQueue, Ticket
 
 __all__ = ["Dispatcher", "Job"]
@@ -49,6 +50,8 @@ class Dispatcher:
         The workers; started and stopped by the caller.
     capacity:
         How many jobs may wait.
+    board:
+        Hears what workers tell of their plans.
 
     Attributes
     ----------
@@ -58,8 +61,9 @@ class Dispatcher:
         How many jobs run.
     """
 
-    def __init__(self, pool: Pool, capacity: int) -> None:
+    def __init__(self, pool: Pool, capacity: int, board: PlanBoard | None = None) -> None:
         self._pool = pool
+        self._board = board
         self.queue = RequestQueue(capacity, len(pool.devices))
         self._waiting: dict[Ticket, tuple[Job, asyncio.Future[tuple[Message, memoryview]]]] = {}
         self._arrival = asyncio.Event()
@@ -168,6 +172,8 @@ class Dispatcher:
                         worker = await self._pool.worker(device)
                     result = await worker.call_with_function(job.message, job.payload, job.file)
                 self.queue.served(time.monotonic() - started)
+                if self._board is not None and isinstance(result[0], Result):
+                    self._board.heard(device, result[0])
                 return result
             except TimeoutError:
                 worker.kill()

@@ -8,6 +8,7 @@ import resource
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -21,10 +22,13 @@ from farfunc_protocol.pytree import flatten
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_protocol.validate import validate_function
 
+from ..evaluation.compilation import NotCompiled, PackageFolder, PlanSpec, compile_plan
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
 from .frames import Buffer
 from .messages import (
+    Compile,
+    Compiled,
     Configure,
     Configured,
     Evaluate,
@@ -77,6 +81,14 @@ class Handler:
             detail = "the worker met an error of its own"
             return Problem(ServerError(detail, remedy="report it with the request id").to_problem()), ()
 
+    def use_idle_time(self) -> bool:
+        """Do something that makes later answers faster; returns whether there was anything to do."""
+        try:
+            return self._engine.use_idle_time()
+        except Exception:  # noqa: BLE001 - no one waits for it, and the plain way is still there
+            _log.exception("the worker failed at making a plan faster")
+            return True
+
     def _answer(self, message: Message, payload: memoryview) -> Answer:
         match message:
             case Evaluate():
@@ -86,6 +98,8 @@ class Handler:
             case Load():
                 self._load(message.function, payload)
                 return Loaded(), ()
+            case Compile():
+                return self._compile(message)
             case Configure():
                 return self._configure(message), ()
             case _:
@@ -99,7 +113,8 @@ class Handler:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         budget = Budget(message.memory_bytes or default_memory_bytes(device), message.operations)
-        self._engine = Engine(str(device), budget)
+        packages = None if message.packages is None else PackageFolder(Path(message.packages))
+        self._engine = Engine(str(device), budget, packages)
         if device.type == "cuda":
             _warm_up(self._engine)
             description = torch.cuda.get_device_name(device)
@@ -125,11 +140,34 @@ class Handler:
         function, _ = self._functions[message.function]
         request = decode_request(payload)
         arrays = self._engine.evaluate(
-            function, request.transforms, request.arrays, request.seed, request.captures, request.generator
+            function,
+            request.transforms,
+            request.arrays,
+            request.seed,
+            request.captures,
+            request.generator,
+            message.function,
         )
         generator = arrays[-1] if request.generator is not None else None
         results = arrays if generator is None else arrays[:-1]
-        return Result(time.perf_counter() - started), encode_response(EvaluateResponse(results, generator))
+        plans = self._engine.plans
+        result = Result(
+            time.perf_counter() - started,
+            self._engine.stage.name.lower(),
+            plans.take_news(),
+            [{"id": spec.digest, "plan": spec.to_json()} for spec in plans.take_hot()],
+        )
+        return result, encode_response(EvaluateResponse(results, generator))
+
+    def _compile(self, message: Compile) -> Answer:
+        if message.function not in self._functions:
+            return UnknownFunction(), ()
+        function, _ = self._functions[message.function]
+        try:
+            seconds = compile_plan(PlanSpec.from_json(message.plan), function, PackageFolder(Path(message.packages)))
+        except NotCompiled as reason:
+            return Compiled(None, str(reason)), ()
+        return Compiled(seconds, None), ()
 
     def _infer(self, message: Infer) -> Answer:
         if message.function not in self._functions:

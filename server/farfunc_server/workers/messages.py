@@ -8,6 +8,7 @@ web process                     worker                       payload
 :class:`Load`                   :class:`Loaded`              of Load: a function file
 :class:`Evaluate`               :class:`Result`              of both: as ``farfunc_protocol.messages``
 :class:`Infer`                  :class:`Inferred`
+:class:`Compile`                :class:`Compiled`
 ==============================  ===========================  =======================================
 
 In place of its answer a worker may send :class:`Problem`, or :class:`UnknownFunction` where it
@@ -22,6 +23,8 @@ from typing import Any
 from .frames import FrameError
 
 __all__ = [
+    "Compile",
+    "Compiled",
     "Configure",
     "Configured",
     "Evaluate",
@@ -77,12 +80,15 @@ class Configure(Message):
         The most that one evaluation may take; None for half of the device's memory.
     operations:
         The most scalar operations that one evaluation may take.
+    packages:
+        The folder with machine code of plans; None to go without.
     """
 
     device: str
     threads: int | None
     memory_bytes: int | None
     operations: float
+    packages: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +129,25 @@ class Evaluate(Message):
 
 @dataclass(frozen=True, slots=True)
 class Result(Message):
-    """The response is the payload; ``seconds`` is the time that it took on the device."""
+    """The response is the payload.
+
+    Attributes
+    ----------
+    seconds:
+        The time that it took on the device.
+    stage:
+        The stage of the plan that ran: ``plain``, ``flat`` or ``compiled``.
+    news:
+        What has changed of the worker's plans since it last told: a document for each.
+    hot:
+        Plans that are worth compiling: each its id, and the fields of a
+        :class:`~farfunc_server.evaluation.compilation.PlanSpec`.
+    """
 
     seconds: float
+    stage: str
+    news: list[dict[str, Any]] = field(default_factory=list)
+    hot: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +180,23 @@ class Inferred(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Compile(Message):
+    """Make the machine code of a plan, into the folder ``packages``."""
+
+    function: str
+    plan: dict[str, Any]
+    packages: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled(Message):
+    """It is there, after so many seconds; or why it is not."""
+
+    seconds: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Message):
     """An RFC 9457 problem document."""
 
@@ -181,6 +220,8 @@ _KINDS: dict[str, type[Message]] = {
         Result,
         Infer,
         Inferred,
+        Compile,
+        Compiled,
         Problem,
         UnknownFunction,
     )

@@ -35,7 +35,7 @@ class PoolSettings:
     ----------
     devices:
         One worker for each: ``"cpu"``, ``"cpu:1"``, ``"cuda:0"``.
-    threads, memory_bytes, operations:
+    threads, memory_bytes, operations, packages:
         As in :class:`~farfunc_server.workers.messages.Configure`.
     spare:
         Whether to keep a spare.
@@ -45,6 +45,7 @@ class PoolSettings:
     threads: int | None = None
     memory_bytes: int | None = None
     operations: float = 1e18
+    packages: str | None = None
     spare: bool = True
 
 
@@ -186,8 +187,11 @@ class Pool:
         started = time.monotonic()
         worker = await self._take_worker()
         try:
+            settings = self._settings
             configured = await worker.configure(
-                Configure(seat.device, self._settings.threads, self._settings.memory_bytes, self._settings.operations)
+                Configure(
+                    seat.device, settings.threads, settings.memory_bytes, settings.operations, settings.packages
+                )
             )
         except BaseException:
             await worker.close()

@@ -14,6 +14,7 @@ from farfunc_protocol.errors import from_problem
 
 from .frames import Buffer, FrameError, receive_async, send_async
 from .messages import (
+    Compile,
     Configure,
     Configured,
     Evaluate,
@@ -46,15 +47,22 @@ class Worker:
         The device that it was given, None for a spare.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, connection: socket.socket, *, leads_group: bool = False
+    ) -> None:
         self.process = process
         self.device: str | None = None
         self._connection = connection
         self._is_killed = False
+        self._leads_group = leads_group
 
     @classmethod
-    async def start(cls) -> Worker:
-        """Start a process; :meth:`wait_until_ready` tells when it has imported torch."""
+    async def start(cls, nice: int = 0) -> Worker:
+        """Start a process; :meth:`wait_until_ready` tells when it has imported torch.
+
+        One that stands back for others, by so much, has a process group of its own: it may start compilers,
+        which end with it.
+        """
         ours, theirs = socket.socketpair()
         try:
             for end in (ours, theirs):
@@ -64,16 +72,18 @@ class Worker:
                 sys.executable,
                 "-P",  # a file torch.py in the current folder is not torch
                 *("-m", "farfunc_server.workers.process", "--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                *("--nice", str(nice)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else None,
                 pass_fds=[theirs.fileno()],
+                process_group=0 if nice else None,
             )
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        return cls(process, ours)
+        return cls(process, ours, leads_group=bool(nice))
 
     @property
     def pid(self) -> int:
@@ -126,7 +136,7 @@ class Worker:
         return answer, data
 
     async def call_with_function(
-        self, message: Evaluate | Infer, payload: Sequence[Buffer], file: Callable[[], Sequence[Buffer]]
+        self, message: Evaluate | Infer | Compile, payload: Sequence[Buffer], file: Callable[[], Sequence[Buffer]]
     ) -> tuple[Message, memoryview]:
         """Send a message about a function, and the function's file where the worker has not got it."""
         answer, data = await self.call(message, payload)
@@ -142,7 +152,7 @@ class Worker:
         # Not process.kill(): that may reap the child before asyncio's watcher does, which then complains.
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGKILL)
+                (os.killpg if self._leads_group else os.kill)(self.process.pid, signal.SIGKILL)
 
     async def close(self) -> None:
         """Kill it and wait for its end."""
