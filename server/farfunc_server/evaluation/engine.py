@@ -21,10 +21,11 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from farfunc_protocol.arrays import Array
-from farfunc_protocol.errors import InvalidRequest
+from farfunc_protocol.errors import FarfuncError, InvalidRequest
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.transforms import FlatTransform
 
+from .batching import MOST_ROWS, BatchForm, bucket, deal, gather
 from .compilation import PackageFolder
 from .failures import as_farfunc_error
 from .inference import Budget, Inference
@@ -116,6 +117,62 @@ class Engine:
                 return self._evaluate(function, chain, arrays, seed, captures or {}, generator, identity)
         except Exception as error:
             raise as_farfunc_error(error) from error
+
+    def evaluate_many(
+        self, function: Function, chain: Sequence[FlatTransform], calls: Sequence[Sequence[Array]], identity: str = ""
+    ) -> list[tuple[Array, ...] | FarfuncError]:
+        """Evaluate calls of one function under one chain, together where that is possible and pays.
+
+        Returns
+        -------
+        list[tuple[Array, ...] | FarfuncError]
+            What :meth:`evaluate` would return, or raise, for each of the calls.
+        """
+        program, failure = None, None
+        try:
+            with determinate():
+                program = self.plans.program(function, chain, identity)
+                if (results := self._evaluate_together(program, calls)) is not None:
+                    return list(results)
+        except Exception as error:  # noqa: BLE001 - a call is at fault, or a batching rule: that will show
+            failure = f"{type(error).__name__}: {error}"
+        alone = [self._evaluate_or_error(function, chain, arrays, identity) for arrays in calls]
+        if failure and program and not any(isinstance(result, FarfuncError) for result in alone):
+            program.why_alone = failure
+        return alone
+
+    def _evaluate_or_error(
+        self, function: Function, chain: Sequence[FlatTransform], arrays: Sequence[Array], identity: str
+    ) -> tuple[Array, ...] | FarfuncError:
+        try:
+            return self.evaluate(function, chain, arrays, identity=identity)
+        except FarfuncError as error:
+            return error
+
+    def _evaluate_together(
+        self, program: Program, calls: Sequence[Sequence[Array]]
+    ) -> list[tuple[Array, ...]] | None:
+        """Evaluate calls as one; None where each is better evaluated by itself."""
+        if len(calls) < 2 or program.is_random or None in program.constants or program.why_alone is not None:
+            return None
+        types = [tuple(array.type for array in arrays) for arrays in calls]
+        forms = [form for each in types if (form := BatchForm.of(program.chain, each, program.outputs))]
+        if len(forms) < len(calls) or any(form.row_types != forms[0].row_types for form in forms):
+            return None
+        counts = [form.rows for form in forms]
+        if sum(counts) > MOST_ROWS or 0 in counts:
+            return None
+        form, rows = forms[0], bucket(sum(counts))
+        captures = [tensor for tensor in program.constants if tensor is not None]
+        kinds = tuple(map(type_of, captures))
+        batch = self.plans.program(program.function, form.chain, program.identity)
+        plan = self.plans.plan(batch, form.types(rows), kinds)
+        if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
+            return None
+        leaves = gather(form, [[to_tensor(array, self.device) for array in arrays] for arrays in calls], rows)
+        self.stage = plan.stage
+        results = plan.run(leaves, captures)
+        return [tuple(map(from_tensor, dealt)) for dealt in deal(form, results, counts)]
 
     def infer(
         self,

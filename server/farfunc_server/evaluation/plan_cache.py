@@ -111,6 +111,10 @@ class PlanCache:
         self._used[plan.id] = (program, plan)
         return plan
 
+    def known(self, program: Program, types: Types, capture_types: Types) -> Plan | None:
+        """The plan for arguments of these types, if there is one."""
+        return self._plans[program].get((types, capture_types))
+
     def improve(self) -> bool:
         """Make one plan faster that is used often; returns whether there was one."""
         if not self._idle_work:

@@ -47,6 +47,10 @@ _TOLERANCES = {
 and contracting products leaves, with a margin for functions that amplify it."""
 
 
+_TRY_EACH = 16
+"""How often a batch that was slower than its calls one by one is tried again."""
+
+
 class Stage(IntEnum):
     """The programs of a plan, slowest first."""
 
@@ -63,6 +67,8 @@ class StageRecord:
     ----------
     calls, seconds:
         How often it ran and how long that took.
+    best:
+        The seconds of the fastest call.
     made_in:
         The seconds that making its program took.
     note:
@@ -71,6 +77,7 @@ class StageRecord:
 
     calls: int = 0
     seconds: float = 0.0
+    best: float | None = None
     made_in: float | None = None
     note: str | None = None
 
@@ -116,11 +123,29 @@ class Plan:
     looked_at: float = 0.0
     _programs: dict[Stage, Run] = field(default_factory=dict)
     _candidate: Stage | None = None
+    _chances: int = 0
 
     @property
     def calls(self) -> int:
         """How often it has run."""
         return sum(record.calls for record in self.records)
+
+    @property
+    def seconds(self) -> float | None:
+        """What a call takes in the present stage, at best; None before the first."""
+        return self.records[self.stage].best
+
+    def is_worth_more_than(self, alone: Plan | None, calls: int) -> bool:
+        """Whether one call of this plan should stand for so many of another.
+
+        That is measured where it can be. What is slower may become faster, in a later stage: it is tried once in
+        a while.
+        """
+        self._chances += 1
+        if self.calls < 3 or self._chances % _TRY_EACH == 0:
+            return True
+        other = None if alone is None else alone.seconds
+        return self.seconds is None or other is None or self.seconds < calls * other
 
     def is_open(self, stage: Stage) -> bool:
         """Whether a program of this stage is still to be made."""
@@ -186,7 +211,9 @@ class Plan:
         results = program(leaves, captures)
         record = self.records[stage]
         record.calls += 1
-        record.seconds += time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        record.seconds += seconds
+        record.best = seconds if record.best is None else min(record.best, seconds)
         return results
 
 

@@ -32,10 +32,12 @@ class Program:
         The graph that runs.
     constants:
         On the device; None for captures that come with each call.
-    inputs:
-        How many leaves the outermost transform takes.
+    inputs, outputs:
+        How many leaves the outermost transform takes, and how many it returns.
     identity:
         The function's identity, empty where it has none.
+    why_alone:
+        Why its calls are not put together any more.
     bytes:
         The memory of the constants, and about that of the graph.
     """
@@ -44,11 +46,13 @@ class Program:
         self, function: Function, chain: Sequence[FlatTransform], device: torch.device, identity: str = ""
     ) -> None:
         self.identity = identity
+        self.why_alone: str | None = None
         self.function = function
         self.chain = tuple(chain)
         self.lowered = lower(function.graph, device)
         self.constants = tuple(None if array is None else to_tensor(array, device) for array in function.constants)
-        self.inputs = self._bind(()).inputs
+        bound = self._bind(())
+        self.inputs, self.outputs = bound.inputs, bound.outputs
         constants = sum(tensor.nbytes for tensor in self.constants if tensor is not None)
         self.bytes = constants + 1024 * sum(1 for _ in function.graph.walk())
 
