@@ -6,7 +6,7 @@ import pytest
 from farfunc_protocol.errors import EvaluationError, FarfuncError
 from farfunc_protocol.graph import Equation, Graph, TensorType
 from farfunc_protocol.transforms import FlatTransform
-from farfunc_server.evaluation.batching import MOST_ROWS, BatchForm, bucket
+from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket
 from farfunc_server.evaluation.engine import Engine
 from farfunc_server.evaluation.plans import Stage
 from support.graphs import array, f64, function_of, wrapped
@@ -109,11 +109,11 @@ def test_a_batch_that_is_slower_than_its_calls_is_left_alone():
 
 
 def test_forms():
-    assert BatchForm.of((), (), 1) is None
+    assert BatchForm.of((), ()) is None
     outer = FlatTransform("vmap", {"in_dims": (0, None), "out_dims": (0,)})
-    form = BatchForm.of((outer,), (f64(3, 2), f64(2)), 1)  # what is not mapped would have to be the same for all
+    form = BatchForm.of((outer,), (f64(3, 2), f64(2)))  # what is not mapped would have to be the same for all
     assert form.rows == 1
-    assert len(form.chain) == 2
-    assert BatchForm.of((VMAP,), (f64(7, 2),), 1).types(3) == (f64(3, 2),)
+    assert len(form.common_chain(1)) == 2
+    assert BatchForm.of((VMAP,), (f64(7, 2),)).types(3) == (f64(3, 2),)
     assert all(rows <= bucket(rows) < 1.5 * rows + 1 for rows in range(1, MOST_ROWS + 1))
     assert len({bucket(rows) for rows in range(1, MOST_ROWS + 1)}) <= 16

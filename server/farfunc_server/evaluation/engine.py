@@ -25,7 +25,8 @@ from farfunc_protocol.errors import FarfuncError, InvalidRequest
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.transforms import FlatTransform
 
-from .batching import MOST_ROWS, BatchForm, bucket, deal, gather
+from ..batch_form import MOST_ROWS, BatchForm, bucket
+from .batching import deal, gather
 from .compilation import PackageFolder
 from .failures import as_farfunc_error
 from .inference import Budget, Inference
@@ -156,7 +157,7 @@ class Engine:
         if len(calls) < 2 or program.is_random or None in program.constants or program.why_alone is not None:
             return None
         types = [tuple(array.type for array in arrays) for arrays in calls]
-        forms = [form for each in types if (form := BatchForm.of(program.chain, each, program.outputs))]
+        forms = [form for each in types if (form := BatchForm.of(program.chain, each))]
         if len(forms) < len(calls) or any(form.row_types != forms[0].row_types for form in forms):
             return None
         counts = [form.rows for form in forms]
@@ -165,7 +166,7 @@ class Engine:
         form, rows = forms[0], bucket(sum(counts))
         captures = [tensor for tensor in program.constants if tensor is not None]
         kinds = tuple(map(type_of, captures))
-        batch = self.plans.program(program.function, form.chain, program.identity)
+        batch = self.plans.program(program.function, form.common_chain(program.outputs), program.identity)
         plan = self.plans.plan(batch, form.types(rows), kinds)
         if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
             return None

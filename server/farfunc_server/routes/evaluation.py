@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -14,9 +15,10 @@ from starlette.requests import ClientDisconnect
 from farfunc_protocol import array_json
 from farfunc_protocol.errors import FarfuncError, InvalidRequest
 from farfunc_protocol.json_messages import JsonRequest, encode_json_response, read_json_request
-from farfunc_protocol.messages import decode_request, decode_response, encode_request
+from farfunc_protocol.messages import EvaluateRequest, decode_request, decode_response, encode_request
 from farfunc_protocol.strict_json import parse_json
 
+from ..batch_form import kind_and_rows
 from ..scheduling.dispatcher import Job
 from ..workers.frames import Buffer
 from ..workers.messages import Evaluate, Result
@@ -71,7 +73,7 @@ async def evaluate(request: Request) -> Response:
         document = await off_loop(len(body), lambda: parse_json(body, where="request"))
         return await _evaluate_json(request, context, read_json_request(document), answer, seconds, len(body))
     decoded = await off_loop(len(body), lambda: decode_request(body))
-    data = await _run(request, context, decoded.function, [body], seconds)
+    data = await _run(request, context, decoded, [body], seconds)
     if answer == BINARY:
         return Response(data, media_type=BINARY)
     arrays = decode_response(data).arrays
@@ -132,7 +134,7 @@ async def _evaluate_json(
     types = await inferred_types(context, entry.id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
-    data = await _run(request, context, entry.id, encode_request(bound), seconds)
+    data = await _run(request, context, bound, encode_request(bound), seconds)
     if answer == BINARY:
         return Response(data, media_type=BINARY)
 
@@ -143,12 +145,14 @@ async def _evaluate_json(
 
 
 async def _run(
-    request: Request, context: Context, reference: str, payload: Sequence[Buffer], seconds: float
+    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
 ) -> memoryview:
-    """Have a worker evaluate an encoded request."""
+    """Have a worker evaluate a request, which is ``payload`` when encoded."""
     store = context.registry.store
-    identity = store.find(reference).id
-    job = Job(Evaluate(identity, request.state.request_id), payload, lambda: (store.read(identity),), seconds)
+    identity = store.find(asked.function).id
+    kind, rows = kind_and_rows(replace(asked, function=identity))
+    message = Evaluate(identity, request.state.request_id)
+    job = Job(message, payload, lambda: (store.read(identity),), seconds, kind, rows)
     metrics = context.metrics
     try:
         message, data = await _while_connected(request, context.dispatcher.run(job))

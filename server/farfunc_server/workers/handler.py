@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,7 @@ from farfunc_protocol.document import function_from_bytes
 from farfunc_protocol.errors import FarfuncError, ServerError
 from farfunc_protocol.graph import Equation, Function, Graph, TensorType
 from farfunc_protocol.lengths import at_lengths
-from farfunc_protocol.messages import EvaluateResponse, decode_request, encode_response
+from farfunc_protocol.messages import EvaluateRequest, EvaluateResponse, decode_request, encode_response
 from farfunc_protocol.pytree import flatten
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_protocol.validate import validate_function
@@ -32,6 +33,7 @@ from .messages import (
     Configure,
     Configured,
     Evaluate,
+    EvaluateMany,
     Infer,
     Inferred,
     Load,
@@ -39,6 +41,7 @@ from .messages import (
     Message,
     Problem,
     Result,
+    Results,
     UnknownFunction,
 )
 
@@ -93,6 +96,8 @@ class Handler:
         match message:
             case Evaluate():
                 return self._evaluate(message, payload)
+            case EvaluateMany():
+                return self._evaluate_many(message, payload)
             case Infer():
                 return self._infer(message)
             case Load():
@@ -150,14 +155,45 @@ class Handler:
         )
         generator = arrays[-1] if request.generator is not None else None
         results = arrays if generator is None else arrays[:-1]
+        return self._result(started), encode_response(EvaluateResponse(results, generator))
+
+    def _evaluate_many(self, message: EvaluateMany, payload: memoryview) -> Answer:
+        if message.function not in self._functions:
+            return UnknownFunction(), ()
+        started = time.perf_counter()
+        self._functions.move_to_end(message.function)
+        function, _ = self._functions[message.function]
+        problems: list[dict[str, Any] | None] = [None] * len(message.sizes)
+        requests: dict[int, EvaluateRequest] = {}
+        start = 0
+        for number, size in enumerate(message.sizes):
+            try:
+                requests[number] = decode_request(payload[start : start + size])
+            except FarfuncError as error:
+                problems[number] = error.to_problem()
+            start += size
+        bodies: list[Sequence[Buffer]] = [()] * len(message.sizes)
+        if requests:
+            chain = next(iter(requests.values())).transforms
+            calls = [request.arrays for request in requests.values()]
+            found = self._engine.evaluate_many(function, chain, calls, message.function)
+            for number, result in zip(requests, found, strict=True):
+                if isinstance(result, FarfuncError):
+                    problems[number] = result.to_problem()
+                else:
+                    bodies[number] = encode_response(EvaluateResponse(result))
+            self.is_sound = self._engine.is_well()
+        sizes = [sum(memoryview(part).nbytes for part in body) for body in bodies]
+        return Results(self._result(started), sizes, problems), [part for body in bodies for part in body]
+
+    def _result(self, started: float) -> Result:
         plans = self._engine.plans
-        result = Result(
+        return Result(
             time.perf_counter() - started,
             self._engine.stage.name.lower(),
             plans.take_news(),
             [{"id": spec.digest, "plan": spec.to_json()} for spec in plans.take_hot()],
         )
-        return result, encode_response(EvaluateResponse(results, generator))
 
     def _compile(self, message: Compile) -> Answer:
         if message.function not in self._functions:

@@ -7,6 +7,7 @@ web process                     worker                       payload
 :class:`Configure`              :class:`Configured`
 :class:`Load`                   :class:`Loaded`              of Load: a function file
 :class:`Evaluate`               :class:`Result`              of both: as ``farfunc_protocol.messages``
+:class:`EvaluateMany`           :class:`Results`             of both: one behind the other
 :class:`Infer`                  :class:`Inferred`
 :class:`Compile`                :class:`Compiled`
 ==============================  ===========================  =======================================
@@ -28,6 +29,7 @@ __all__ = [
     "Configure",
     "Configured",
     "Evaluate",
+    "EvaluateMany",
     "Infer",
     "Inferred",
     "Load",
@@ -36,6 +38,7 @@ __all__ = [
     "Problem",
     "Ready",
     "Result",
+    "Results",
     "UnknownFunction",
     "from_header",
 ]
@@ -151,6 +154,38 @@ class Result(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class EvaluateMany(Message):
+    """Evaluate several requests of one function and one kind; ``sizes`` are the bytes of each in the payload."""
+
+    function: str
+    sizes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Results(Message):
+    """The answers to :class:`EvaluateMany`.
+
+    Attributes
+    ----------
+    result:
+        What is to be told of all of them together.
+    sizes:
+        The bytes of each response in the payload.
+    problems:
+        For each request None, or the problem document in place of a response.
+    """
+
+    result: Result
+    sizes: list[int]
+    problems: list[dict[str, Any] | None]
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Results:
+        """Read one from a header."""
+        return cls(Result(**fields["result"]), fields["sizes"], fields["problems"])
+
+
+@dataclass(frozen=True, slots=True)
 class Infer(Message):
     """Tell the types of the function's results, on fake tensors; ``lengths`` are those of its symbolic dimensions."""
 
@@ -218,6 +253,8 @@ _KINDS: dict[str, type[Message]] = {
         Loaded,
         Evaluate,
         Result,
+        EvaluateMany,
+        Results,
         Infer,
         Inferred,
         Compile,
@@ -232,6 +269,7 @@ def from_header(header: dict[str, Any]) -> Message:
     """The message of a header; raises FrameError for one of another version of this program."""
     fields = dict(header)
     try:
-        return _KINDS[fields.pop("kind")](**fields)
+        kind = _KINDS[fields.pop("kind")]
+        return Results.from_fields(fields) if kind is Results else kind(**fields)
     except (KeyError, TypeError) as error:
         raise FrameError(f"not a message: {str(header)[:200]}") from error

@@ -18,6 +18,7 @@ from .messages import (
     Configure,
     Configured,
     Evaluate,
+    EvaluateMany,
     Infer,
     Load,
     Message,
@@ -136,7 +137,10 @@ class Worker:
         return answer, data
 
     async def call_with_function(
-        self, message: Evaluate | Infer | Compile, payload: Sequence[Buffer], file: Callable[[], Sequence[Buffer]]
+        self,
+        message: Evaluate | EvaluateMany | Infer | Compile,
+        payload: Sequence[Buffer],
+        file: Callable[[], Sequence[Buffer]],
     ) -> tuple[Message, memoryview]:
         """Send a message about a function, and the function's file where the worker has not got it."""
         answer, data = await self.call(message, payload)
