@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from farfunc_protocol.graph import TensorType
 from farfunc_protocol.messages import EvaluateRequest
-from farfunc_protocol.strict_json import canonical_json
 from farfunc_protocol.transforms import FlatTransform
 
 __all__ = ["MOST_ROWS", "BatchForm", "bucket", "kind_and_rows"]
@@ -79,8 +78,7 @@ def kind_and_rows(request: EvaluateRequest) -> tuple[Hashable, int]:
     form = BatchForm.of(request.transforms, [array.type for array in request.arrays])
     if form is None or not 0 < form.rows <= MOST_ROWS:
         return None, 1
-    chain = canonical_json([flat.to_json() for flat in form.chain])
-    return (request.function, chain, form.row_types), form.rows
+    return (request.function, form.chain, form.row_types), form.rows
 
 
 def bucket(rows: int) -> int:

@@ -20,6 +20,7 @@ import shutil
 import stat
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from farfunc_protocol.transforms import FlatTransform
 
 from .flattening import NotFlat, flatten
 from .plans import Run
-from .program import Program, determinate
+from .program import Program
 from .tensors import TORCH_DTYPES
 
 __all__ = ["NotCompiled", "PackageFolder", "PlanSpec", "compile_plan", "why_not_here"]
@@ -214,7 +215,8 @@ def compile_plan(spec: PlanSpec, function: Function, folder: PackageFolder) -> f
     try:
         if (reason := why_not_here()) is not None:
             raise NotCompiled(reason)
-        with determinate():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own, which have no reader here
             _compile(spec, function, folder)
     except NotCompiled as error:
         folder.note_failure(spec.digest, str(error))

@@ -33,7 +33,7 @@ from .inference import Budget, Inference
 from .lowering import fits
 from .plan_cache import PlanCache
 from .plans import Stage
-from .program import Program, determinate
+from .program import Program
 from .randomness import continued, seeded
 from .tensors import from_tensor, to_tensor, type_of
 from .transforms import dispatch_state, is_stack_empty
@@ -114,8 +114,7 @@ class Engine:
             An operator refused its operands, or has no derivative of the kind that is asked for.
         """
         try:
-            with determinate():
-                return self._evaluate(function, chain, arrays, seed, captures or {}, generator, identity)
+            return self._evaluate(function, chain, arrays, seed, captures or {}, generator, identity)
         except Exception as error:
             raise as_farfunc_error(error) from error
 
@@ -131,10 +130,9 @@ class Engine:
         """
         program, failure = None, None
         try:
-            with determinate():
-                program = self.plans.program(function, chain, identity)
-                if (results := self._evaluate_together(program, calls)) is not None:
-                    return list(results)
+            program = self.plans.program(function, chain, identity)
+            if (results := self._evaluate_together(program, calls)) is not None:
+                return list(results)
         except Exception as error:  # noqa: BLE001 - a call is at fault, or a batching rule: that will show
             failure = f"{type(error).__name__}: {error}"
         alone = [self._evaluate_or_error(function, chain, arrays, identity) for arrays in calls]
@@ -183,16 +181,14 @@ class Engine:
     ) -> Inference:
         """Tell what an evaluation would return and take, without running it; raises as :meth:`evaluate`."""
         try:
-            with determinate():
-                program = self.plans.program(function, chain)
-                return self.plans.plan(program, tuple(types), function.graph.captures).inference
+            program = self.plans.program(function, chain)
+            return self.plans.plan(program, tuple(types), function.graph.captures).inference
         except Exception as error:
             raise as_farfunc_error(error) from error
 
     def use_idle_time(self) -> bool:
         """Make one plan faster that is used often; returns whether there was anything to do."""
-        with determinate():
-            return self.plans.improve()
+        return self.plans.improve()
 
     def is_well(self) -> bool:
         """Whether this process may go on evaluating after an error.

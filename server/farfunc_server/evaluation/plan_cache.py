@@ -11,7 +11,6 @@ import torch
 
 from farfunc_protocol.errors import InvalidRequest
 from farfunc_protocol.graph import Function, TensorType
-from farfunc_protocol.strict_json import canonical_json
 from farfunc_protocol.transforms import FlatTransform
 
 from .compilation import PackageFolder, PlanSpec
@@ -57,7 +56,7 @@ class PlanCache:
         self._device = device
         self._budget = budget
         self._packages = packages
-        self._programs: OrderedDict[tuple[int, bytes], Program] = OrderedDict()
+        self._programs: OrderedDict[tuple[int, tuple[FlatTransform, ...]], Program] = OrderedDict()
         self._plans: dict[Program, OrderedDict[tuple[Types, Types], Plan]] = {}
         self._idle_work: deque[tuple[Callable[[Program, Plan], None], Program, Plan]] = deque()
         self._hot: list[PlanSpec] = []
@@ -78,7 +77,7 @@ class PlanCache:
 
     def program(self, function: Function, chain: Sequence[FlatTransform], identity: str = "") -> Program:
         """A function lowered under a chain."""
-        key = (id(function), canonical_json([flat.to_json() for flat in chain]))
+        key = (id(function), tuple(chain))
         found = self._programs.get(key)
         if found is None:  # it keeps the function alive, so that the id stays its own
             found = self._programs[key] = Program(function, chain, self._device, identity)

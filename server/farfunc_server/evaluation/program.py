@@ -16,7 +16,7 @@ from .lowering import lower
 from .tensors import to_tensor
 from .transforms import FlatCallable, transformed
 
-__all__ = ["Program", "determinate"]
+__all__ = ["Program"]
 
 
 class Program:
@@ -63,11 +63,13 @@ class Program:
 
     def run(self, leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Evaluate."""
-        return self._bind(captures).function(*leaves)
+        with _determinate():
+            return self._bind(captures).function(*leaves)
 
     def check(self, leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Evaluate, and raise InvalidRequest first if the function's own arguments have not their types."""
-        return self._bind(captures, check=True).function(*leaves)
+        with _determinate():
+            return self._bind(captures, check=True).function(*leaves)
 
     def _bind(self, captures: Sequence[torch.Tensor], *, check: bool = False) -> FlatCallable:
         """The transformed function, its captures closed over."""
@@ -85,7 +87,7 @@ class Program:
 
 
 @contextlib.contextmanager
-def determinate() -> Iterator[None]:
+def _determinate() -> Iterator[None]:
     """One way of computing, whatever this process was told elsewhere.
 
     The fused attention kernels have neither forward mode nor batching rules; the math backend
