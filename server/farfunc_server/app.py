@@ -14,6 +14,7 @@ from .metrics import Metrics
 from .registry import Registry
 from .routes import evaluation, functions, service
 from .routes.context import Context
+from .routes.direct import DirectRoute
 from .routes.middleware import RequestMiddleware
 from .routes.problems import add_problem_handlers
 from .scheduling.compilations import Compilations
@@ -76,7 +77,6 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.start()
-        dispatcher.start()
         if compilations is not None:
             compilations.start()
         try:
@@ -99,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
+    app.add_middleware(DirectRoute, path="/v1/evaluate", endpoint=evaluation.evaluate)
     app.add_middleware(RequestMiddleware, metrics=metrics, token=settings.token, is_closing=lambda: context.is_closing)
     add_problem_handlers(app)
     for router in (functions.router, evaluation.router, service.router):

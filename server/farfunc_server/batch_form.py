@@ -72,13 +72,13 @@ def _maps_the_first_axes(vmap: FlatTransform) -> bool:
 
 
 def kind_and_rows(request: EvaluateRequest) -> tuple[Hashable, int]:
-    """What requests that can be evaluated together have in common, None if it is one that cannot; and its rows."""
+    """What requests of one function have in common that can be evaluated together, None if this one cannot; its rows."""
     if request.seed is not None or request.generator is not None or request.captures:
         return None, 1
     form = BatchForm.of(request.transforms, [array.type for array in request.arrays])
     if form is None or not 0 < form.rows <= MOST_ROWS:
         return None, 1
-    return (request.function, form.chain, form.row_types), form.rows
+    return (form.chain, form.row_types), form.rows
 
 
 def bucket(rows: int) -> int:

@@ -32,6 +32,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 _SCHEMA_VERSION = 1
 
+_MOST_SEEN = 10_000
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS functions (
     id TEXT PRIMARY KEY,          -- sha256:<hex>
@@ -127,6 +129,8 @@ class Store:
         self._writer.executescript(_SCHEMA)
         self._writer.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         self._heal()
+        self._seen: set[str] = set()
+        self._deletions = 0
 
     def close(self) -> None:
         """Close the database and let another process use the folder."""
@@ -185,6 +189,21 @@ class Store:
         check_reference(reference)
         with self._read_lock:
             return _required(_find(self._reader, reference), reference)
+
+    def resolve(self, reference: str) -> str:
+        """The identity that a reference stands for; raises as :meth:`find`.
+
+        An identity that was seen stays one until something is deleted: it is not looked up again.
+        """
+        if reference in self._seen:
+            return reference
+        deletions = self._deletions
+        id = self.find(reference).id
+        if reference == id and deletions == self._deletions:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen.add(id)
+        return id
 
     def names(self, id: str) -> list[str]:
         """The names of a function, as ``name@version``."""
@@ -247,6 +266,8 @@ class Store:
                 database.execute(f"DELETE FROM names WHERE {where}", values)
                 gone = [id for id in {*ids, entry.id} if not _names(database, id)]
                 database.executemany("DELETE FROM functions WHERE id = ?", [(id,) for id in gone])
+            self._deletions += 1
+            self._seen.clear()
             for id in gone:
                 self._path(id).unlink(missing_ok=True)
 

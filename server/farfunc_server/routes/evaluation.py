@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -149,8 +148,8 @@ async def _run(
 ) -> memoryview:
     """Have a worker evaluate a request, which is ``payload`` when encoded."""
     store = context.registry.store
-    identity = store.find(asked.function).id
-    kind, rows = kind_and_rows(replace(asked, function=identity))
+    identity = store.resolve(asked.function)
+    kind, rows = kind_and_rows(asked)
     message = Evaluate(identity, request.state.request_id)
     job = Job(message, payload, lambda: (store.read(identity),), seconds, kind, rows)
     metrics = context.metrics
@@ -168,20 +167,34 @@ async def _run(
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
     """Wait for work, and give it up when the client goes: what still waits leaves the queue."""
-    task = asyncio.ensure_future(work)
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    loop = asyncio.get_running_loop()
+    watch: asyncio.Task[None] | None = None
+    is_gone = False
+
+    def look() -> None:
+        nonlocal watch
+        watch = loop.create_task(_disconnected(request))
+        watch.add_done_callback(leave)
+
+    def leave(watch: asyncio.Task[None]) -> None:
+        nonlocal is_gone
+        if not watch.cancelled():
+            is_gone = True
+            waiting.cancel()
+
+    timer = loop.call_later(_PATIENCE, look)
     try:
-        await asyncio.wait({task}, timeout=_PATIENCE)
-        if not task.done():
-            gone = asyncio.ensure_future(_disconnected(request))
-            try:
-                await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if is_gone and waiting.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()
 
 
 async def _disconnected(request: Request) -> None:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, TimeLimitExceeded, WorkerDied, from_problem
 
 from ..batch_form import MOST_ROWS
 from ..workers.frames import Buffer
-from ..workers.messages import Evaluate, EvaluateMany, Infer, Message, Result, Results
+from ..workers.messages import (
+    Evaluate,
+    EvaluateMany,
+    Infer,
+    Load,
+    Message,
+    Problem,
+    Result,
+    Results,
+    UnknownFunction,
+)
 from ..workers.pool import Pool
 from ..workers.worker import Worker, WorkerGone
 from .plan_board import PlanBoard
@@ -37,7 +49,7 @@ class Job:
     seconds:
         The time limit, from now, waiting included.
     kind, rows:
-        As of a :class:`~farfunc_server.scheduling.queue.Ticket`.
+        As of a :class:`~farfunc_server.scheduling.queue.Ticket`, among the requests of one function.
     """
 
     message: Evaluate | Infer
@@ -50,11 +62,18 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A job that waits or runs, and whoever waits for it."""
+    """A job that waits or runs, and whoever waits for it.
+
+    Attributes
+    ----------
+    deaths:
+        How many workers have died of it, when it ran alone.
+    """
 
     ticket: Ticket
     job: Job
-    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: asyncio.Future[Answer]
+    deaths: int = 0
 
     def give(self, result: Answer) -> None:
         if not self.answer.done():
@@ -65,8 +84,35 @@ class _Place:
             self.answer.set_exception(error)
 
 
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """A device, and what runs there.
+
+    Attributes
+    ----------
+    worker:
+        The device's worker, if it has one.
+    places:
+        What runs; empty when the device is free.
+    again:
+        What ran when a worker died: each is tried once more, by itself.
+    overdue:
+        Ends what runs when nobody waits for it any more.
+    """
+
+    device: str
+    worker: Worker | None = None
+    places: tuple[_Place, ...] = ()
+    again: deque[_Place] = field(default_factory=deque)
+    started: float = 0.0
+    overdue: asyncio.TimerHandle | None = None
+
+
 class Dispatcher:
     """Runs jobs on the workers of a pool.
+
+    It works by callbacks: a request that finds a device free is sent to its worker at once, and an
+    answer goes to whoever waits for it without a task in between.
 
     Parameters
     ----------
@@ -90,19 +136,16 @@ class Dispatcher:
         self._board = board
         self.queue = RequestQueue(capacity, len(pool.devices))
         self._places: dict[Ticket, _Place] = {}
-        self._arrival = asyncio.Event()
-        self._lanes: list[asyncio.Task[None]] = []
+        self._lanes = {device: _Lane(device) for device in pool.devices}
+        self._loads: set[asyncio.Task[None]] = set()
         self.running = 0
         self._is_closing = False
+        pool.on_ready = self._worker_is_ready
 
     @property
     def unfinished(self) -> int:
         """How many jobs wait or run."""
         return len(self.queue) + self.running
-
-    def start(self) -> None:
-        """Begin to serve."""
-        self._lanes = [asyncio.create_task(self._serve(device), name=f"lane {device}") for device in self._pool.devices]
 
     def close(self) -> None:
         """Take no new jobs; those that were accepted are finished."""
@@ -111,9 +154,13 @@ class Dispatcher:
     async def stop(self) -> None:
         """Give up whatever still waits or runs."""
         self.close()
-        for lane in self._lanes:
-            lane.cancel()
-        await asyncio.gather(*self._lanes, return_exceptions=True)
+        for load in self._loads:
+            load.cancel()
+        for lane in self._lanes.values():
+            if lane.overdue is not None:
+                lane.overdue.cancel()
+            for place in (*lane.places, *lane.again):
+                place.fail(_shutting_down())
         for place in self._places.values():
             place.fail(_shutting_down())
 
@@ -133,10 +180,12 @@ class Dispatcher:
         """
         if self._is_closing:
             raise _shutting_down()
-        ticket = self.queue.admit(time.monotonic() + job.seconds, job.kind, job.rows)
-        place = self._places[ticket] = _Place(ticket, job)
-        self._arrival.set()
-        expiry = asyncio.get_running_loop().call_later(job.seconds, self._expire, place)
+        loop = asyncio.get_running_loop()
+        kind = None if job.kind is None else (job.message.function, job.kind)
+        ticket = self.queue.admit(time.monotonic() + job.seconds, kind, job.rows)
+        place = self._places[ticket] = _Place(ticket, job, loop.create_future())
+        expiry = loop.call_later(job.seconds, self._expire, place)
+        self._pump()
         try:
             return await place.answer
         finally:
@@ -145,7 +194,7 @@ class Dispatcher:
             self._places.pop(ticket, None)
 
     def _expire(self, place: _Place) -> None:
-        """A request's time is over: where it still waits, so does its wait; a lane ends what runs."""
+        """A request's time is over."""
         job = place.job
         if not self.queue.cancel(place.ticket):
             place.fail(_too_late(job))
@@ -160,102 +209,113 @@ class Dispatcher:
             )
         )
 
-    async def _serve(self, device: str) -> None:
-        while True:
-            worker = await self._pool.worker(device)
-            tickets = self.queue.next(MOST_ROWS)
-            if not tickets:
-                self._arrival.clear()
-                await self._arrival.wait()
-                continue
-            places = [self._places[ticket] for ticket in tickets]
-            self.running += len(places)
-            try:
-                await self._attend(device, worker, places)
-            except asyncio.CancelledError:
-                for place in places:
-                    place.fail(_shutting_down())
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
-                for place in places:
-                    place.fail(error)
-            finally:
-                self.running -= len(places)
+    def _worker_is_ready(self, device: str, worker: Worker) -> None:
+        self._lanes[device].worker = worker
+        self._pump()
 
-    async def _attend(self, device: str, worker: Worker, places: list[_Place]) -> None:
-        """Answer all of the places."""
-        if len(places) > 1 and await self._together(device, worker, places):
-            return
-        for place in places:
+    def _pump(self) -> None:
+        """Give every free device something to do."""
+        for lane in self._lanes.values():
+            while not lane.places and lane.worker is not None and lane.worker.is_alive:
+                places = self._next(lane)
+                if not places:
+                    break
+                self._begin(lane, lane.worker, places)
+
+    def _next(self, lane: _Lane) -> tuple[_Place, ...]:
+        while lane.again:
+            place = lane.again.popleft()
             if not place.answer.done():
-                await self._alone(device, await self._pool.worker(device), place)
+                return (place,)
+        return tuple(self._places[ticket] for ticket in self.queue.next(MOST_ROWS))
 
-    async def _together(self, device: str, worker: Worker, places: list[_Place]) -> bool:
-        """Answer places of one kind by one message; False if a worker died of it: one of them may be to blame."""
+    def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
+        lane.places, lane.started = places, time.monotonic()
+        self.running += len(places)
+        deadline = max(place.ticket.deadline for place in places)
+        lane.overdue = asyncio.get_running_loop().call_later(max(deadline - lane.started, 0.0), worker.kill)
+        self._send(lane, worker, places)
+
+    def _send(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         jobs = [place.job for place in places]
-        message = EvaluateMany(jobs[0].message.function, [_bytes(job.payload) for job in jobs])
-        payload = [part for job in jobs for part in job.payload]
-        call = worker.call_with_function(message, payload, jobs[0].file)
-        try:
-            result, data = await self._until_late(worker, call, max(place.ticket.deadline for place in places))
-        except TimeoutError:  # each has been told
-            return True
-        except WorkerGone:
-            return False
-        if not isinstance(result, Results):
-            raise WorkerDied(f"a worker answers EvaluateMany with {type(result).__name__}")
-        self._heard(device, result.result)
-        start = 0
-        for place, size, problem in zip(places, result.sizes, result.problems, strict=True):
-            if problem is None:
-                place.give((result.result, data[start : start + size]))
-            else:
-                place.fail(from_problem(problem))
-            start += size
-        return True
+        if len(jobs) == 1:
+            message, payload = jobs[0].message, jobs[0].payload
+        else:
+            message = EvaluateMany(jobs[0].message.function, [_bytes(job.payload) for job in jobs])
+            payload = [part for job in jobs for part in job.payload]
+        worker.post(message, payload, partial(self._answered, lane, worker))
 
-    async def _alone(self, device: str, worker: Worker, place: _Place) -> None:
-        job = place.job
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                worker = await self._pool.worker(device)
-            call = worker.call_with_function(job.message, job.payload, job.file)
-            try:
-                result = await self._until_late(worker, call, place.ticket.deadline)
-            except TimeoutError:
-                place.fail(_too_late(job))
-            except WorkerGone:
-                continue
-            except FarfuncError as error:
-                place.fail(error)
-            else:
-                if isinstance(result[0], Result):
-                    self._heard(device, result[0])
-                place.give(result)
+    def _answered(self, lane: _Lane, worker: Worker, message: Message | None, data: memoryview) -> None:
+        """A worker has answered, or is gone."""
+        if isinstance(message, UnknownFunction):
+            load = asyncio.ensure_future(self._load(lane, worker, lane.places))
+            self._loads.add(load)
+            load.add_done_callback(self._loads.discard)
             return
-        place.fail(
-            WorkerDied(
-                "the process that evaluated the request died, and so did the one that tried again",
-                remedy="send less work at once, if it may need more memory than there is; sent again as it is, "
-                "it will end the same way",
-            )
-        )
-
-    async def _until_late(self, worker: Worker, call: Coroutine[None, None, Answer], deadline: float) -> Answer:
-        """Wait for a worker's answer; at the deadline the work is stopped, and TimeoutError raised."""
-        started = time.monotonic()
+        places, lane.places = lane.places, ()
+        if lane.overdue is not None:
+            lane.overdue.cancel()
+        self.running -= len(places)
+        self.queue.served(time.monotonic() - lane.started)
         try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - started):
-                return await call
-        except TimeoutError:
-            worker.kill()
-            raise
+            self._deal(lane, places, message, data)
         finally:
-            self.queue.served(time.monotonic() - started)
+            self._pump()
 
-    def _heard(self, device: str, result: Result) -> None:
+    async def _load(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
+        """Send a worker the function that it has not got, and then the message again."""
+        job = places[0].job
+        try:
+            file = await asyncio.to_thread(job.file)
+            await worker.call(Load(job.message.function), file)
+        except WorkerGone:
+            self._answered(lane, worker, None, memoryview(b""))
+        except FarfuncError as error:
+            self._answered(lane, worker, Problem(error.to_problem()), memoryview(b""))
+        else:
+            self._send(lane, worker, places)
+
+    def _deal(self, lane: _Lane, places: tuple[_Place, ...], message: Message | None, data: memoryview) -> None:
+        """Give each of the places its part of an answer."""
+        match message:
+            case None:
+                self._try_again(lane, places)
+            case Results():
+                self._heard(lane, message.result)
+                start = 0
+                for place, size, problem in zip(places, message.sizes, message.problems, strict=True):
+                    if problem is None:
+                        place.give((message.result, data[start : start + size]))
+                    else:
+                        place.fail(from_problem(problem))
+                    start += size
+            case Problem():
+                for place in places:
+                    place.fail(from_problem(message.problem))
+            case _:
+                if isinstance(message, Result):
+                    self._heard(lane, message)
+                for place in places:
+                    place.give((message, data))
+
+    def _try_again(self, lane: _Lane, places: tuple[_Place, ...]) -> None:
+        """A worker died: of one of these, if of any."""
+        for place in places:
+            place.deaths += len(places) == 1
+            if place.deaths < _ATTEMPTS:
+                lane.again.append(place)
+            else:
+                place.fail(
+                    WorkerDied(
+                        "the process that evaluated the request died, and so did the one that tried again",
+                        remedy="send less work at once, if it may need more memory than there is; sent again as it "
+                        "is, it will end the same way",
+                    )
+                )
+
+    def _heard(self, lane: _Lane, result: Result) -> None:
         if self._board is not None:
-            self._board.heard(device, result)
+            self._board.heard(lane.device, result)
 
 
 def _bytes(payload: Sequence[Buffer]) -> int:
