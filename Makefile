@@ -55,6 +55,6 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "farfunc needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(@D)/bin/pip || { rm -rf $(@D) && $(PYTHON) -m venv $(@D); } \
 		|| { rm -rf $(@D); echo "python3 -m venv failed: install your system's package for it (Debian: python3-venv)" >&2; exit 1; }
-	@echo "installing into $(@D) ..."
+	@echo "installing into $(@D) ($(if $(findstring server,$(WHAT)),with torch: some minutes the first time,a few seconds)) ..."
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt $(WHAT)
 	@touch $@

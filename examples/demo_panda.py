@@ -7,6 +7,7 @@ import importlib.util
 import os
 import statistics
 import sys
+import textwrap
 import time
 
 import numpy as np
@@ -43,7 +44,7 @@ def main():
     one = jacobian(READY)
     print(f"\njacfwd(forward_kinematics)(q): {READY.shape} -> {one.shape}, first call {since(started):.2f} s")
     print("  (traced here, sent as a graph, differentiated there)")
-    print(np.array2string(one, precision=4, suppress_small=True, prefix="  "))
+    print(textwrap.indent(np.array2string(one, precision=4, suppress_small=True), "  "))
 
     batched = farfunc.vmap(jacobian)
     started = time.perf_counter()
@@ -65,14 +66,15 @@ def main():
     print(f"  one state                  {one_ms:8.2f} ms")
     print(f"  {STATES:,} states               {batch_ms:8.2f} ms   ({1e3 * batch_ms / STATES:.1f} us each)")
     print(
-        f"  {STATES:,} by differences here  {differences_ms:8.2f} ms   ({differences_ms / batch_ms:.0f} times that)"
+        f"  {STATES:,} by differences here  {differences_ms:8.2f} ms   "
+        f"({differences_ms / batch_ms:.1f} times as long, and half the digits)"
     )
 
     print("\na mistake, and what it says:")
     try:
         farfunc.jacfwd(lambda q: q * 2.0 if q[0] > 0 else q)(READY)
     except farfunc.FarfuncError as error:
-        print("  " + str(error).replace("\n", "\n  "))
+        print(textwrap.indent(str(error), "  "))
     return 0
 
 

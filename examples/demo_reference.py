@@ -13,14 +13,15 @@ import torch.func
 from farfunc import jacfwd, jacrev, vmap
 
 
-def milliseconds(function, argument, repeats=15):
-    """The median time of a call."""
-    times = []
+def milliseconds(functions, argument, repeats=15):
+    """The median times of calls, made in turn."""
+    times = [[] for _ in functions]
     for _ in range(repeats):
-        started = time.perf_counter()
-        function(argument)
-        times.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(times)
+        for function, seconds in zip(functions, times, strict=True):
+            started = time.perf_counter()
+            function(argument)
+            seconds.append(time.perf_counter() - started)
+    return [1e3 * statistics.median(seconds) for seconds in times]
 
 
 def show(text, result):
@@ -92,8 +93,8 @@ def main():
         ),
     ):
         assert torch.allclose(here(argument), there(argument), atol=1e-6)
-        local, remote = milliseconds(here, argument), milliseconds(there, argument)
-        print(f"  {text:<36} local {local:7.2f} ms   remote {remote:7.2f} ms   ratio {remote / local:.2f}")
+        local, remote = milliseconds((here, there), argument)
+        print(f"  {text:<36} local {local:7.2f} ms   remote {remote:7.2f} ms   remote / local {remote / local:.1f}")
     return 0
 
 

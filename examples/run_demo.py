@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ LISTENING = re.compile(r"^farfunc: listening on (http://\S+)$", re.MULTILINE)
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[str]:
-    """`farfunc serve` on a free port: yields its address once it answers."""
+    """`farfunc serve` on a free port: yields its address once it takes evaluations."""
     log = folder / "server.log"
     command = [Path(sys.executable).with_name("farfunc"), "serve", "--port", "0", "--data-dir", str(folder / "data")]
     with open(log, "wb") as output:
@@ -36,7 +37,7 @@ def server(folder: Path) -> Iterator[str]:
         )
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not (found := LISTENING.search(log.read_text(errors="replace"))):
+        while not (found := LISTENING.search(log.read_text(errors="replace"))) or not is_ready(found[1]):
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"the server did not start:\n{log.read_text(errors='replace')}")
             time.sleep(0.05)
@@ -50,6 +51,14 @@ def server(folder: Path) -> Iterator[str]:
         process.wait()
 
 
+def is_ready(url: str) -> bool:
+    """Whether a worker has loaded torch, so that the first call is not the one that waits for it."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before this machine
+    with contextlib.suppress(OSError), opener.open(f"{url}/readyz", timeout=5) as answer:
+        return answer.status == 200
+    return False
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--thin-python", type=Path, required=True, help="an interpreter with the thin client only")
@@ -60,7 +69,7 @@ def main() -> int:
         print("starting a server ...", flush=True)
         started = time.monotonic()
         with server(Path(folder)) as url:
-            print(f"{url} is up after {time.monotonic() - started:.1f} s\n", flush=True)
+            print(f"{url} is ready after {time.monotonic() - started:.1f} s\n", flush=True)
             for python, demo in ((thin_python, "demo_panda.py"), (Path(sys.executable), "demo_reference.py")):
                 ran = subprocess.run([python, EXAMPLES / demo], env={**os.environ, "FARFUNC_URL": url}, check=False)
                 if ran.returncode:

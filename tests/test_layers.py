@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.imports import Source, sources
+from support.imports import Source, cycles, sources
 from support.paths import CLIENT, PROTOCOL, ROOT, SERVER
 
 _PROTOCOL, _CLIENT, _SERVER = sources(PROTOCOL), sources(CLIENT), sources(SERVER)
@@ -130,6 +130,35 @@ def test_server_layers_import_downwards_only():
             if own == 0 and other == len(_SERVER_LAYERS) - 1:
                 breaches.append(f"{_place(source, found.line)} imports {found.module}: the web process never evaluates")
     assert not breaches
+
+
+@pytest.mark.parametrize("package", [_PROTOCOL, _CLIENT, _SERVER], ids=["protocol", "client", "server"])
+def test_imports_run_one_way(package):
+    """No module needs one that needs it; imports inside functions count."""
+    assert not [" -> ".join(ring) for ring in cycles(package)]
+
+
+def test_the_scan_sees_a_ring(tmp_path):
+    package = tmp_path / "p"
+    texts = {
+        "__init__": "from .a import f",
+        "a": "from .sub.inner import g",
+        "b": "def f():\n    from . import a",
+        "sub/__init__": "from .. import b",
+        "sub/inner": "from . import other",
+        "sub/other": "from .inner import g",
+        "sub/typed": "import typing\nif typing.TYPE_CHECKING:\n    from .typing import g",
+        "sub/typing": "from . import typed",
+        "typed": "import typing\nif typing.TYPE_CHECKING:\n    from . import typing",
+        "typing": "from . import typed",
+    }
+    for name, text in texts.items():
+        path = (package / name).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(text)
+    found = [set(ring) for ring in cycles(sources(package))]
+    rings = [["p.a", "p.b", "p.sub"], ["p.sub.inner", "p.sub.other"], ["p.typed", "p.typing"]]
+    assert sorted(map(sorted, found)) == rings
 
 
 def _loaded_by(statement: str, *modules: str) -> list[str]:

@@ -25,6 +25,7 @@ from farfunc_protocol.errors import (
     ProtocolError,
     ServerBusy,
     ServerError,
+    StorageFailed,
     TimeLimitExceeded,
     TraceError,
     TransformError,
@@ -37,8 +38,12 @@ from farfunc_protocol.errors import (
     WorkerDied,
 )
 
+from . import (
+    _containers,  # noqa: F401 - the import adds torch's containers to NumPy's and Python's
+    _wiring,  # noqa: F401 - the core is told of front ends and of the default client
+)
 from ._client import AsyncClient, Client
-from ._default import connect, current_client, delete, function, functions, register
+from ._default_client import connect, current_client, delete, describe, function, functions, register
 from ._functional import functional_call, stack_module_state
 from ._functions import FunctionHandle
 from ._session import FunctionInfo
@@ -63,6 +68,7 @@ __all__ = [
     "ProtocolError",
     "ServerBusy",
     "ServerError",
+    "StorageFailed",
     "TimeLimitExceeded",
     "TraceError",
     "TransformError",
@@ -77,6 +83,7 @@ __all__ = [
     "connect",
     "current_client",
     "delete",
+    "describe",
     "function",
     "functional_call",
     "functions",

@@ -1,17 +1,15 @@
-"""Where a call is computed: what names a server, and which one a call has that names none."""
+"""What names a server: its URL, and the token that lets us in."""
 
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from farfunc_protocol.errors import ConnectionFailed, Unauthorized
 
-__all__ = ["Address", "Connected", "default_address", "set_connected"]
+__all__ = ["Address"]
 
 _UNPRINTABLE = re.compile(r"[^!-~]")
 
@@ -47,9 +45,11 @@ class Address:
         """
         if not isinstance(url, str):
             raise _no_url(url)
+        url = url.strip()  # of a variable that was read from a file
         try:
             parts = urlsplit(url)
             has_host = bool(parts.hostname) and parts.port != 0  # a port beyond 65535 raises ValueError
+            _ = (parts.hostname or "").encode("idna").decode("idna")  # and so does a name that is none
         except ValueError:
             raise _no_url(url) from None
         if "@" in parts.netloc:  # not quoted in the message: it may hold a password
@@ -61,6 +61,8 @@ class Address:
             raise _no_url(url)
         if _UNPRINTABLE.search(url):
             raise _no_url(url)
+        if not isinstance(token, str | None):
+            raise Unauthorized(f"the token is no text but {type(token).__name__}", remedy="give token='...'")
         token = (token or "").strip()
         if _UNPRINTABLE.search(token):
             raise Unauthorized("the token holds a space or a character that is not ASCII", remedy="check FARFUNC_TOKEN")
@@ -86,43 +88,3 @@ def _no_url(url: object) -> ConnectionFailed:
     return ConnectionFailed(
         f"{url!r} is not the URL of a server", remedy=f"give http://{url}" if bare else "give http://host:port"
     )
-
-
-class Connected(Protocol):
-    """What :func:`farfunc.connect` returned, as far as an address goes."""
-
-    @property
-    def address(self) -> Address: ...
-
-    @property
-    def is_closed(self) -> bool: ...
-
-
-_connected: Connected | None = None
-
-
-def set_connected(client: Connected) -> None:
-    """Make a client's server that of every call that names none, until the client is closed."""
-    global _connected
-    _connected = client
-
-
-def default_address() -> Address:
-    """The server of a call that names none.
-
-    In this order: that of :func:`farfunc.connect`; the one that ``FARFUNC_URL`` names, with
-    ``FARFUNC_TOKEN``; a private server, which is started if there is none.
-
-    Raises
-    ------
-    ConnectionFailed
-        There is none of these, or ``FARFUNC_URL`` is no URL.
-    """
-    if _connected is not None and not _connected.is_closed:
-        return _connected.address
-    url = os.environ.get("FARFUNC_URL")
-    if url:
-        return Address.parse(url, os.environ.get("FARFUNC_TOKEN"))
-    from ._local_server import private_server  # most programs never need it
-
-    return private_server().address

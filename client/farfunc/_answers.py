@@ -23,16 +23,20 @@ Result = TypeVar("Result")
 
 JSON_MEDIA_TYPE = "application/json"
 
+_NO_ROUTE = "not_found"
+"""The code of a server that has nothing at a path: the URL has a path of its own, or is that of something else."""
+
 _CHECK_URL = "check that the URL is that of a farfunc server, and any proxy before it"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What came back. The names of headers are in small letters, or found in any."""
+    """What came back. The names of headers are in small letters, or found in any; ``url`` is the server's."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
+    url: str = "the address"
 
     @property
     def media_type(self) -> str:
@@ -47,14 +51,15 @@ def error_of(response: HttpResponse) -> FarfuncError | None:
     if response.media_type == PROBLEM_MEDIA_TYPE:
         problem = _document(response)
         if isinstance(problem, dict):
-            return from_problem(problem)
+            error = from_problem(problem)
+            return error if problem.get("code") != _NO_ROUTE else ConnectionFailed(error.detail, remedy=_CHECK_URL)
     if 300 <= response.status < 400 and "location" in response.headers:
         return ConnectionFailed(
-            f"the address redirects to {response.headers['location']!r}",
+            f"{response.url} redirects to {response.headers['location']!r}",
             remedy="give the URL of the farfunc server itself",
         )
     return ConnectionFailed(
-        f"the address answers with HTTP {response.status} and no farfunc error{_shown(response)}", remedy=_CHECK_URL
+        f"{response.url} answers with HTTP {response.status} and no farfunc error{_shown(response)}", remedy=_CHECK_URL
     )
 
 
@@ -84,7 +89,7 @@ def _read(response: HttpResponse, media_type: str, read: Callable[[], Result]) -
         raise error
     if response.media_type != media_type:
         raise ConnectionFailed(
-            f"the address answers with {response.media_type or 'no content type'}, not as a farfunc server does"
+            f"{response.url} answers with {response.media_type or 'no content type'}, not as a farfunc server does"
             f"{_shown(response)}",
             remedy=_CHECK_URL,
         )

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import weakref
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +15,17 @@ import numpy as np
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import TransformError
 from farfunc_protocol.graph import TensorType
-from farfunc_protocol.pytree import TreeSpec, flatten, unflatten
+from farfunc_protocol.pytree import TreeSpec, flatten, spec_tree
 from farfunc_protocol.transforms import Transform
 
 from ._cache import Entry, TraceCache
 from ._evaluator import Evaluator, default_evaluator
 from ._fingerprint import Fingerprint
+from ._front_ends import front_end_for, torch_front_end
+from ._hints import Hint, Structure, hint_for, structure_of
 from ._plan import Plan, make_plan
 from ._signals import NeedsTorch
-from ._tracing import FrontEnd, StaticLeaves, front_end_for, guard, torch_front_end
+from ._tracing import FrontEnd, StaticLeaves
 
 __all__ = ["Call", "call", "run", "traces"]
 
@@ -129,8 +129,8 @@ class Call:
     ) -> Call:
         """Find the trace that serves a call, or make it."""
         leaves, tree = flatten((args, kwargs))
-        structure = _structure_of(tree)
-        hint = _hint_for(func, structure)
+        structure = structure_of(tree)
+        hint = hint_for(func, structure)
         while True:
             front_end = torch_front_end() if hint.needs_torch else front_end_for(func, leaves)
             places = [
@@ -139,8 +139,8 @@ class Call:
                 if front_end.is_array(leaf) and not (place in hint.static and type(leaf) in (float, complex))
             ]
             try:
-                with guard(chain, front_end):
-                    entry, reached = _entry(chain, func, leaves, structure, places, front_end, hint)
+                with front_end.guard(chain):
+                    entry, reached = _entry(chain, func, leaves, tree, structure, places, front_end, hint)
             except NeedsTorch:
                 hint.needs_torch = True
             except StaticLeaves as needs:
@@ -169,7 +169,7 @@ class Call:
         given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
         if plan.is_random:
             if self.drawn_from is None:
-                self.drawn_from = self._draw()
+                self.drawn_from = self.front_end.draw(plan.draws)
             given |= self.drawn_from
         return evaluator.evaluate(self.entry.function, plan.transforms, arrays, **given)
 
@@ -179,14 +179,8 @@ class Call:
         if plan.is_random and "generator" in (self.drawn_from or {}):
             *arrays, state = arrays
             if not self._again:  # as if it had drawn here
-                self._draws.set_state(state)
-        like = _like(self.arrays)
-        if self.front_end.name == "torch":
-            from ._torch.autograd import results
-
-            leaves = results(self, arrays, like)
-        else:
-            leaves = [self.front_end.from_array(array, like) for array in arrays]
+                self.front_end.drawn(plan.draws, state)
+        leaves = self.front_end.results(self, arrays, _like(self.arrays))
         return plan.result.fill(self._write_back(leaves) if plan.writes else leaves)
 
     def _write_back(self, leaves: list[Any]) -> list[Any]:
@@ -201,18 +195,6 @@ class Call:
             found[returned.output] = found[returned.output] if view is None else view
         return found
 
-    def _draw(self) -> dict[str, Any]:
-        """What random operators draw from: the generator that the user's own code draws from, here."""
-        if self.front_end.name == "torch":
-            return {"generator": self._draws.get_state()}
-        return {"seed": int(np.random.randint(0, 2**63 - 1, dtype=np.int64))}
-
-    @property
-    def _draws(self) -> Any:
-        from ._torch.generator import DEFAULT
-
-        return self.entry.payload.draws or DEFAULT
-
     def captured_by_number(self) -> dict[int, Any]:
         """The arrays that the function closes over and its graph uses, by the number of their capture."""
         plan: Plan = self.entry.payload
@@ -220,79 +202,15 @@ class Call:
         return found | dict(plan.captured_elsewhere)
 
 
-@dataclass(slots=True, eq=False)
-class _Hint:
-    """What earlier traces of a function have taught about it.
-
-    Attributes
-    ----------
-    subject:
-        Returns the function's code, or the callable itself, which it does not keep alive.
-    needs_torch:
-        Whether the function hands its arrays to torch.
-    static:
-        The places of the Python numbers whose values it needs, and with them the error for where
-        they cannot be static.
-    """
-
-    subject: Callable[[], Any]
-    needs_torch: bool = False
-    static: frozenset[int] = frozenset()
-    error: Exception | None = None
-
-
-class _Structure:
-    """A tree of arguments, one object for equal trees: compared in no time."""
-
-    __slots__ = ("tree",)
-
-    def __init__(self, tree: TreeSpec) -> None:
-        self.tree = tree
-
-
-_MOST_STRUCTURES = 1024
-_structures: dict[TreeSpec, _Structure] = {}
-
-
-def _structure_of(tree: TreeSpec) -> _Structure:
-    found = _structures.get(tree)
-    if found is None:
-        if len(_structures) >= _MOST_STRUCTURES:
-            _structures.clear()
-        found = _structures.setdefault(tree, _Structure(tree))
-    return found
-
-
-_MOST_HINTS = 1024
-_hints: OrderedDict[tuple[int, _Structure], _Hint] = OrderedDict()
-
-
-def _hint_for(func: Any, structure: _Structure) -> _Hint:
-    subject = getattr(func, "__code__", func)
-    key = (id(subject), structure)
-    hint = _hints.get(key)
-    if hint is None or hint.subject() is not subject:
-        hint = _hints[key] = _Hint(_reference(subject))
-        if len(_hints) > _MOST_HINTS:
-            _hints.popitem(last=False)
-    return hint
-
-
-def _reference(thing: Any) -> Callable[[], Any]:
-    try:
-        return weakref.ref(thing)
-    except TypeError:  # not all builtins can be referred to weakly
-        return lambda: thing
-
-
 def _entry(
     chain: Sequence[Transform],
     func: Callable[..., Any],
     leaves: list[Any],
-    structure: _Structure,
+    tree: TreeSpec,
+    structure: Structure,
     places: list[int],
     front_end: FrontEnd,
-    hint: _Hint,
+    hint: Hint,
 ) -> tuple[Entry, Fingerprint]:
     reached = Fingerprint()
     reached.add(func)
@@ -306,15 +224,17 @@ def _entry(
         for type_, leaf in zip(types, leaves, strict=True):
             if type_ is None:
                 reached.add(leaf)
-    setting = (front_end.name, structure, tuple(places), tuple(kinds), _ambient(front_end))
-    key = (setting, repr(chain), tuple(reached.tokens))
+    for context in tree.contexts:  # the structure compares them as they are now, and they may change
+        reached.add(context)
+    setting = (front_end.name, structure, tuple(places), tuple(kinds), front_end.settings())
+    key = (setting, tuple([transform.key for transform in chain]), tuple(reached.tokens))
     if reached.opaque is None:
         found = traces.find(key, reached)
         if found is not None:
             return found, reached
     snapshot = reached.snapshot() if reached.opaque is None else None
     spec = [leaf if type_ is None else type_ for type_, leaf in zip(types, leaves, strict=True)]
-    args, kwargs = unflatten(structure.tree, spec)
+    args, kwargs = spec_tree(tree, spec)
     try:
         function, plan = make_plan(chain, func, args, kwargs, front_end, [leaves[place] for place in places], reached)
     except TransformError as error:
@@ -322,15 +242,6 @@ def _entry(
             raise hint.error from error
         raise
     return traces.add(key, reached, snapshot, function, plan), reached
-
-
-def _ambient(front_end: FrontEnd) -> Any:
-    """Settings outside of the function that change what it computes, such as torch's default dtype."""
-    if front_end.name != "torch":
-        return None
-    from ._torch.fingerprints import ambient
-
-    return ambient()
 
 
 def _like(arrays: Sequence[Any]) -> Any:

@@ -1,7 +1,7 @@
 """Clients: torch.func's transforms on one server.
 
 A client runs the conversation of :mod:`farfunc._session` over a connection. Which client serves a
-call that names none is decided in :mod:`farfunc._default`.
+call that names none is decided in :mod:`farfunc._default_client`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
 
-from ._address import Address, default_address
+from ._address import Address
 from ._connection import AsyncConnection, Connection
+from ._default_address import default_address
 from ._functions import FunctionHandle, trace_for_registration
 from ._session import FunctionInfo, Session
 from ._transforms import Transforms
@@ -133,6 +134,15 @@ class Client(Transforms):
         info, stored = self._connection.run(self._session.fetch(reference))
         return FunctionHandle(self, info, stored, info.outputs)
 
+    def describe(self, reference: str) -> FunctionInfo:
+        """What the server knows of a registered function: its size, names and versions, operators, cost.
+
+        Raises
+        ------
+        FunctionNotFound
+        """
+        return self._connection.run(self._session.describe(reference))
+
     def functions(self) -> list[FunctionInfo]:
         """All named functions on the server, in the order of names and versions."""
         return self._connection.run(self._session.list())
@@ -231,6 +241,10 @@ class AsyncClient(Transforms):
         """The handle of a registered function: ``"arm"`` (its latest version), ``"arm@3"`` or its identity."""
         info, stored = await self._connection.run(self._session.fetch(reference))
         return FunctionHandle(self, info, stored, info.outputs)
+
+    async def describe(self, reference: str) -> FunctionInfo:
+        """What the server knows of a registered function: its size, names and versions, operators, cost."""
+        return await self._connection.run(self._session.describe(reference))
 
     async def functions(self) -> list[FunctionInfo]:
         """All named functions on the server, in the order of names and versions."""

@@ -6,12 +6,11 @@ event loop. What is said is in :mod:`farfunc._session`, when to try again in :mo
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
 import weakref
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -21,6 +20,9 @@ from ._address import Address
 from ._answers import HttpResponse
 from ._retry import RetryPolicy, explain
 from ._session import Exchange, HttpRequest
+
+if TYPE_CHECKING:
+    import asyncio  # at run time by those alone who use it: it takes a tenth of what importing us does
 
 __all__ = ["AsyncConnection", "Connection"]
 
@@ -125,18 +127,23 @@ class Connection:
             response = self._send(request)
 
     def _send(self, request: HttpRequest) -> HttpResponse:
-        pool, attempt = self._current(), 1
+        attempt, broken = 1, False
         while True:
             try:
-                answer = pool.request(**_request(request))
-                response = HttpResponse(answer.status_code, answer.headers, answer.content)
+                answer = self._current().request(**_request(request))
+                response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
                     return response
             except httpx.TransportError as error:
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
-                    raise explain(error, request, self.address, attempt) from error
+                    raise explain(error, request, self.address, attempt, broken) from error
+                broken = True
+            except RuntimeError:
+                if self.is_closed:  # by another thread, since it was looked up
+                    raise _closed(self.address) from None
+                raise
             time.sleep(wait)
             attempt += 1
 
@@ -169,7 +176,7 @@ class AsyncConnection:
     def _current(self) -> httpx.AsyncClient:
         if self.is_closed:
             raise _closed(self.address)
-        loop = asyncio.get_running_loop()
+        loop = _running_loop()
         if loop not in self._pools:
             self._pools = {other: pool for other, pool in self._pools.items() if not other.is_closed()}
             self._pools[loop] = self._open()
@@ -195,24 +202,41 @@ class AsyncConnection:
             response = await self._send(request)
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
-        pool, attempt = self._current(), 1
+        attempt, broken = 1, False
         while True:
             try:
-                answer = await pool.request(**_request(request))
-                response = HttpResponse(answer.status_code, answer.headers, answer.content)
+                answer = await self._current().request(**_request(request))
+                response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
                     return response
             except httpx.TransportError as error:
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
-                    raise explain(error, request, self.address, attempt) from error
-            await asyncio.sleep(wait)
+                    raise explain(error, request, self.address, attempt, broken) from error
+                broken = True
+            except RuntimeError:
+                if self.is_closed:  # by another task, since it was looked up
+                    raise _closed(self.address) from None
+                raise
+            await _sleep(wait)
             attempt += 1
 
     async def close(self) -> None:
         """Close the connections of the running event loop; those of another end with it."""
         self.is_closed = True
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        pool = self._pools.pop(_running_loop(), None)
         if pool is not None:
             await pool.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    import asyncio
+
+    return asyncio.get_running_loop()
+
+
+async def _sleep(seconds: float) -> None:
+    import asyncio
+
+    await asyncio.sleep(seconds)

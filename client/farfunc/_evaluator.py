@@ -1,15 +1,19 @@
-"""What a call needs of a client."""
+"""What a call needs of a client, and which client serves a call that names none.
+
+Clients stand above calls: they have the transforms as methods. So the choice of a default one is
+handed down to this module (by :mod:`farfunc._wiring`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
 
-__all__ = ["Evaluator", "default_evaluator"]
+__all__ = ["Evaluator", "default_evaluator", "set_default_evaluator"]
 
 
 class Evaluator(Protocol):
@@ -50,8 +54,15 @@ class Evaluator(Protocol):
         ...
 
 
-def default_evaluator() -> Evaluator:
-    """The client of calls that name none."""
-    from ._default import current_client
+_choose: Callable[[], Evaluator]
 
-    return current_client()
+
+def set_default_evaluator(choose: Callable[[], Evaluator]) -> None:
+    """Say which client serves calls that name none; ``choose`` is called for each of them."""
+    global _choose
+    _choose = choose
+
+
+def default_evaluator() -> Evaluator:
+    """The client that serves a call that names none."""
+    return _choose()

@@ -54,8 +54,12 @@ def transformed_of(func: Any) -> Any:
 def _function(found: Fingerprint, func: Any) -> None:
     known = transformed_of(func)
     if known is not None:
-        found.tokens += ("transformed", known.transform.name, known.key)
+        found.tokens += ("transformed", known.key)
         found.add(known.func)
+        return
+    original = getattr(func, "__farfunc_stands_for__", None)
+    if original is not None:  # another thread is tracing right now: see _numpy/_patches.py
+        found.add(original)
         return
     code = func.__code__
     found.same(code)

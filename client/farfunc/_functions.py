@@ -10,7 +10,7 @@ from farfunc_protocol.builder import FinishedGraph
 from farfunc_protocol.errors import InvalidGraph, InvalidRequest, ServerBusy
 from farfunc_protocol.graph import Function, Graph, TensorType
 from farfunc_protocol.lengths import at_lengths, graph_at_lengths, match_lengths
-from farfunc_protocol.pytree import TreeSpec, flatten, tree_map, unflatten
+from farfunc_protocol.pytree import TreeSpec, flatten, spec_map, spec_tree, unflatten
 
 from ._call import Call, call
 from ._evaluator import Evaluator
@@ -176,7 +176,7 @@ class FunctionHandle:
         """What a trace of this function gives, for spec trees of arguments; there is nothing to run."""
         types, tree = flatten((tuple(args), dict(kwargs)), is_array=is_type)
         outputs, _ = self._check(types, tree)
-        return Traced(self.stored, unflatten(self.stored.out_tree, list(outputs)))
+        return Traced(self.stored, spec_tree(self.stored.out_tree, list(outputs)))
 
     def _emit(self, trace: Trace, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Inside a running trace: an equation that calls the function."""
@@ -197,7 +197,7 @@ class FunctionHandle:
         """
         expected_tree, what = self.stored.in_tree, self.info.reference
         remedy = f"its signature is {self.signature}; for other types register it anew, for a batch use vmap"
-        if tree != expected_tree:
+        if not expected_tree.accepts(tree):
             raise InvalidRequest(
                 f"{what} takes {_shown(expected_tree, self.graph.inputs)}, and {_shown(tree, types)} is given",
                 where="args, kwargs",
@@ -244,13 +244,13 @@ class FunctionHandle:
 
 def _shown(tree: TreeSpec, types: Sequence[TensorType]) -> str:
     """The arguments as text: ``(float64[2], mode='fast')``."""
-    args, kwargs = unflatten(tree, list(types))
+    args, kwargs = spec_tree(tree, list(types))
     texts = [_text(arg) for arg in args] + [f"{name}={_text(value)}" for name, value in kwargs.items()]
     return f"({', '.join(texts)})"
 
 
 def _text(value: Any) -> str:
-    return str(tree_map(_Shown, value))
+    return str(spec_map(_Shown, value))
 
 
 class _Shown:

@@ -18,10 +18,11 @@ from farfunc_protocol.transforms import FlatTransform, Jvp, Vjp, flat_inner_type
 from ._call import Call, run
 from ._evaluator import Evaluator
 from ._fingerprint import Same
+from ._front_ends import front_end_of_call, local_transforms
 from ._nested import add_equation, trace_body
 from ._plan import Plan
-from ._tracing import current_trace, front_end_of_call, guard, spec_of
-from ._transformed import apply, function_name, local_torch, make_transformed, peel
+from ._tracing import current_trace, spec_of
+from ._transformed import apply, function_name, peel, wrap
 from ._writes import Write, carry, refuse_writes
 
 __all__ = ["hold"]
@@ -49,7 +50,7 @@ def hold(
         From the result of ``func``, and the callable that applies the transform at ``primals``, to
         what is returned: at once, or in an awaitable if the evaluator's answers are.
     """
-    local = local_torch()
+    local = local_transforms()
     if local is not None:
         return local.hold_locally(transform, func, primals, finish)
     trace = current_trace()
@@ -68,7 +69,7 @@ def hold(
         return finish(output, again)
     chain, plain, found = peel(func)
     where = evaluator or found
-    with guard((transform,), front_end_of_call(plain, primals)):
+    with front_end_of_call(plain, primals).guard((transform,)):
         call = Call.prepare(chain, plain, primals, {}, where)
     plan: Plan = call.entry.payload
     _refuse_writes(transform, func, plan.writes, call.entry.function.graph)
@@ -106,10 +107,7 @@ class Frozen:
     @property
     def original(self) -> Callable[..., Any]:
         """The function that was traced."""
-        function = self.call.func
-        for transform in reversed(self.call.chain):
-            function = make_transformed(transform, function, None)
-        return function
+        return wrap(self.call.chain, self.call.func)
 
     def __farfunc_state__(self) -> tuple[Any, ...]:
         entry = self.call.entry

@@ -138,9 +138,10 @@ def private_server() -> LocalServer:
             return _server
         if not can_start():
             raise ConnectionFailed(
-                "there is no farfunc server to compute on: farfunc.connect was not called, FARFUNC_URL is not set, "
-                "and the server extra is not installed here",
-                remedy="set FARFUNC_URL=http://host:port, or `pip install 'farfunc[server]'` to compute here",
+                "there is no farfunc server to compute on: no farfunc.connect(url) is in force, FARFUNC_URL is not "
+                "set, and the server extra is not installed here",
+                remedy="set FARFUNC_URL=http://host:port to a server that runs (`farfunc serve` starts one), or "
+                "`pip install 'farfunc[server]'` to compute here",
             )
         if _server is not None:
             _server.stop()

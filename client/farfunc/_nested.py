@@ -8,15 +8,15 @@ from functools import partial
 from typing import Any
 
 from farfunc_protocol.builder import FinishedGraph, Value
-from farfunc_protocol.pytree import flatten, unflatten
+from farfunc_protocol.pytree import flatten, spec_tree, unflatten
 from farfunc_protocol.transforms import FlatTransform, Hessian, Jacfwd, Jacrev, Transform, flat_result_types
 
 from ._dependence import depends_on
 from ._plan import Result
-from ._tracing import Trace, aliases_of, guard, is_type, spec_of
+from ._tracing import Trace, aliases_of, current_trace, is_type, spec_of
 from ._writes import Alias, Write, carry, through_maps
 
-__all__ = ["Body", "add_equation", "emit", "trace_body"]
+__all__ = ["Body", "add_equation", "emit", "trace_body", "transformed_inside"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +64,10 @@ def emit(
         The result, with traced arrays as leaves.
     """
     outside: tuple[tuple[Any, ...], dict[str, Any]] = spec_of((args, dict(kwargs)), trace.front_end)
-    with guard((transform,), trace.front_end):
+    with trace.front_end.guard((transform,)):
         body = trace_body(trace, func, transform.inner(*outside))
     if body.writes and isinstance(transform, Hessian):  # whose flat form has no aux
-        return emit(trace, Jacfwd(transform.argnums), _jacrev(func, transform), args, kwargs)
+        return emit(trace, Jacfwd(transform.argnums), transformed_inside(Jacrev(transform.argnums), func), args, kwargs)
     result = transform.outer(*outside, body.out)
     transform.check_dependence(*outside, body.out, partial(depends_on, body.graph.graph))
     return add_equation(trace, transform.flat(*outside, body.out), body, (args, dict(kwargs)), result)
@@ -85,7 +85,7 @@ def trace_body(trace: Trace, func: Callable[..., Any], inside: tuple[tuple[Any, 
         aliases = aliases_of(trace, leaves, inputs) if written else ()
         finished = builder.finish([*outputs, *(value for _, value in written)])
     writes = tuple(write for write, _ in written)
-    return Body(finished, unflatten(out_tree, [value.type for value in outputs]), writes, aliases)
+    return Body(finished, spec_tree(out_tree, [value.type for value in outputs]), writes, aliases)
 
 
 def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, result: Any) -> Any:
@@ -113,6 +113,7 @@ def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, 
         ),
         body=body.graph,
         grad=getattr(trace, "grad_enabled", True),
+        source=trace.user_line(),
     )
     if hasattr(trace, "settled"):
         results = trace.settled(results)
@@ -135,7 +136,12 @@ def _after_writes(
     return found
 
 
-def _jacrev(func: Callable[..., Any], transform: Hessian) -> Callable[..., Any]:
-    from ._transformed import make_transformed  # which is made of this module
+def transformed_inside(transform: Transform, func: Callable[..., Any]) -> Callable[..., Any]:
+    """A transformed function that is called inside of traces only."""
 
-    return make_transformed(Jacrev(transform.argnums), func, None)
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        trace = current_trace()
+        assert trace is not None, "outside of a trace it would have to be evaluated"
+        return emit(trace, transform, func, args, kwargs)
+
+    return transformed

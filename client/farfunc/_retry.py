@@ -22,6 +22,9 @@ _BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.C
 """The connection was there, and ended before the answer did."""
 
 
+_SEE_LOG = "see whether the server still runs, and what its log says"
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a request is sent again.
@@ -64,8 +67,10 @@ class RetryPolicy:
         return None
 
 
-def explain(error: httpx.TransportError, request: HttpRequest, address: Address, attempts: int) -> FarfuncError:
-    """The error that the user sees."""
+def explain(
+    error: httpx.TransportError, request: HttpRequest, address: Address, attempts: int, broken: bool
+) -> FarfuncError:
+    """The error that the user sees; ``broken`` tells whether an earlier attempt had a connection, which broke."""
     url, reason = address.url, str(error) or type(error).__name__
     if isinstance(error, httpx.PoolTimeout):
         return TimeLimitExceeded(
@@ -81,7 +86,17 @@ def explain(error: httpx.TransportError, request: HttpRequest, address: Address,
         times = f" {attempts} times" if attempts > 1 else ""
         return ConnectionFailed(
             f"the connection to {url} broke{times} before the answer was complete ({reason})",
-            remedy="see whether the server still runs, and what its log says",
+            remedy=_SEE_LOG,
+        )
+    if broken:
+        return ConnectionFailed(
+            f"the connection to {url} broke before the answer was complete, and now no server answers there ({reason})",
+            remedy=_SEE_LOG,
+        )
+    if "WRONG_VERSION_NUMBER" in reason and address.url.startswith("https:"):
+        return ConnectionFailed(
+            f"no farfunc server answers at {url} ({reason})",
+            remedy=f"it speaks no TLS: give http:{url.removeprefix('https:')}",
         )
     if "CERTIFICATE" in reason:
         return ConnectionFailed(

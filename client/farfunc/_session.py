@@ -8,15 +8,18 @@ the asynchronous client run the very same conversation (:mod:`farfunc._connectio
 from __future__ import annotations
 
 import builtins
+import re
 import weakref
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
+import numpy as np
+
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.document import function_from_bytes, function_to_bytes, identity
-from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ProtocolError
+from farfunc_protocol.errors import FarfuncError, FunctionNotFound, InvalidRequest, ProtocolError
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.graph_json import tensor_type_from_text
 from farfunc_protocol.messages import (
@@ -37,6 +40,8 @@ Result = TypeVar("Result")
 _GREETING_SECONDS = 10.0
 _SECONDS = 60.0
 """For what needs no evaluation."""
+_LONGEST_SECONDS = 1e9
+"""Longer, a socket's clock overflows."""
 _GRACE_SECONDS = 10.0
 """The server stops an evaluation at its time limit and says so: the client waits for that answer."""
 
@@ -83,6 +88,14 @@ class FunctionInfo:
         Types and trees, as text: ``(float64[7]) -> float64[6]``.
     outputs:
         The types of the result leaves; None in a listing, and where no worker could tell.
+    nbytes, created:
+        The size of its file, and when it was registered, in seconds since 1970.
+    names, versions:
+        Every ``name@version`` that it has, and every version of the name that was asked for; empty in a listing.
+    operators:
+        How often each occurs, those in the bodies of inner transforms included; empty in a listing.
+    operations:
+        Scalar operations of one evaluation, to the order of magnitude; None in a listing, and where shapes are open.
     """
 
     id: str
@@ -90,6 +103,12 @@ class FunctionInfo:
     version: int | None
     signature: str
     outputs: tuple[TensorType, ...] | None = None
+    nbytes: int | None = None
+    created: float | None = None
+    names: tuple[str, ...] = ()
+    versions: tuple[int, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict)
+    operations: float | None = None
 
     @property
     def reference(self) -> str:
@@ -101,7 +120,19 @@ class FunctionInfo:
         """Read one from a response; members that a newer server adds are passed over."""
         texts = document.get("outputs", (None,))
         outputs = None if None in texts else tuple(tensor_type_from_text(text) for text in texts)
-        return cls(document["id"], document["name"], document["version"], document["signature"], outputs)
+        return cls(
+            document["id"],
+            document["name"],
+            document["version"],
+            document["signature"],
+            outputs,
+            document.get("bytes"),
+            document.get("created"),
+            tuple(document.get("names", ())),
+            tuple(document.get("versions", ())),
+            document.get("operators", {}),
+            document.get("operations"),
+        )
 
 
 class Session:
@@ -114,9 +145,7 @@ class Session:
     """
 
     def __init__(self, *, timeout: float | None = None) -> None:
-        if timeout is not None and not timeout > 0:
-            raise InvalidRequest(f"the timeout is {timeout!r}", remedy="give a positive number of seconds, or None")
-        self.timeout = timeout
+        self.timeout = None if timeout is None else _seconds(timeout)
 
     def evaluate(
         self,
@@ -149,10 +178,14 @@ class Session:
             seconds = self.timeout + _GRACE_SECONDS
         request = HttpRequest("POST", "/v1/evaluate", encode_request(message), headers, seconds)
         try:
-            response = read_binary((yield request), decode_response)
-        except FunctionNotFound:
-            yield from self.upload(function)
-            response = read_binary((yield request), decode_response)
+            try:
+                response = read_binary((yield request), decode_response)
+            except FunctionNotFound:
+                yield from self.upload(function)
+                response = read_binary((yield request), decode_response)
+        except FarfuncError as error:
+            _name_the_line(error, function)
+            raise
         return [*response.arrays, *([] if response.generator is None else [response.generator])]
 
     def upload(self, function: Function, name: str | None = None) -> Exchange[FunctionInfo]:
@@ -202,11 +235,37 @@ class Session:
             read_json(response, lambda _: None)
 
 
+def _seconds(timeout: Any) -> float:
+    # NumPy's numbers are as good as Python's; True is no number of seconds.
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.integer | np.floating):
+        seconds = 0.0
+    else:
+        seconds = float(timeout)
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise InvalidRequest(
+            f"the timeout is {timeout!r}",
+            remedy=f"give a positive number of seconds, at most {_LONGEST_SECONDS:g}, or None for the server's",
+        )
+    return seconds
+
+
 def _page(document: Any) -> tuple[list[FunctionInfo], str | None]:
     following = document["next"]
     if following is not None and not following.startswith("/v1/functions?"):
         raise ProtocolError(f"the next page is {following!r}", where="next")  # the token is for this server alone
     return [FunctionInfo.from_json(item) for item in document["functions"]], following
+
+
+_EQUATION = re.compile(r"equations\[(\d+)\]")
+
+
+def _name_the_line(error: FarfuncError, function: Function) -> None:
+    """Say of an equation that the server found fault with on which line of the user's it stands."""
+    found = _EQUATION.match(error.where or "")
+    number = int(found[1]) if found else len(function.sources)
+    source = function.sources[number] if number < len(function.sources) else None
+    if source is not None:
+        error.where = f"{source}: {error.where}"
 
 
 def _function_path(reference: str) -> str:

@@ -2,15 +2,14 @@
 
 A *front end* knows one kind of arrays (torch's, NumPy's) and how a traced value of that kind
 behaves; a *trace* is one run of a function under a front end. Neither sees a transform:
-:mod:`farfunc._transforms` nests the bodies.
+:mod:`farfunc._nested` nests the bodies.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +17,7 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import DataDependentError, TraceError
 from farfunc_protocol.graph import Function, TensorType
-from farfunc_protocol.pytree import flatten, tree_map, unflatten
+from farfunc_protocol.pytree import flatten, spec_map, spec_tree, unflatten
 
 from ._signals import NeedsStatic
 from ._writes import Alias, Returned, Write
@@ -30,14 +29,9 @@ __all__ = [
     "Traced",
     "aliases_of",
     "current_trace",
-    "front_end_for",
-    "front_end_of_call",
-    "guard",
     "is_type",
-    "numpy_front_end",
     "running",
     "spec_of",
-    "torch_front_end",
     "trace",
 ]
 
@@ -52,18 +46,18 @@ class FrontEnd(Protocol):
         """Whether the leaf is an array, concrete or traced; every other leaf is a static value."""
         ...
 
-    def is_traced(self, leaf: Any) -> bool:
-        """Whether the leaf stands for a value of a running trace."""
-        ...
-
     def type_of(self, leaf: Any) -> TensorType: ...
 
     def to_array(self, leaf: Any) -> Array:
         """A concrete leaf, for the wire."""
         ...
 
-    def from_array(self, array: Array, like: Any) -> Any:
-        """Back again, in kind and device of ``like``, one of the call's arguments (None: the front end's own kind)."""
+    def results(self, call: Any, arrays: Sequence[Array], like: Any) -> list[Any]:
+        """Back again: the result leaves of a :class:`~farfunc._call.Call`.
+
+        In kind and device of ``like``, one of the call's arguments (None: the front end's own kind), and
+        part of the local autograd graph where the front end has one.
+        """
         ...
 
     def check_overwrite(self, leaves: Sequence[Any], written: Sequence[int]) -> None:
@@ -76,6 +70,25 @@ class FrontEnd(Protocol):
 
     def view_of(self, leaf: Any, returned: Returned) -> Any:
         """The call's own array, or a view of it, as a result; None for a copy."""
+        ...
+
+    def settings(self) -> Any:
+        """What outside of a function changes what it computes, such as torch's default dtype; hashable."""
+        ...
+
+    def draw(self, draws: Any) -> dict[str, Any]:
+        """What an evaluation draws random numbers from: ``{"generator": state}`` or ``{"seed": int}``.
+
+        ``draws`` is that of :class:`Traced`.
+        """
+        ...
+
+    def drawn(self, draws: Any, state: Array) -> None:
+        """Go on from the state in which an evaluation left the generator."""
+        ...
+
+    def guard(self, chain: Sequence[Any]) -> AbstractContextManager[Any]:
+        """What torch.func refuses around a call under these transforms, and inside the function."""
         ...
 
     def start(self) -> AbstractContextManager[Any]:
@@ -94,6 +107,10 @@ class Trace(Protocol):
         """The innermost."""
         ...
 
+    def user_line(self) -> str | None:
+        """The line of the user's own source that is running, as ``arm.py:12, in forward``."""
+        ...
+
     def nested(self) -> AbstractContextManager[GraphBuilder]:
         """A body: what is traced inside goes to a builder of its own."""
         ...
@@ -102,8 +119,12 @@ class Trace(Protocol):
         """What the user's function handles in place of the value."""
         ...
 
-    # For an argument of the call the front ends take a hint: torch's the call's own array (``like``), whose device
-    # the tracer seems to be on, NumPy's whether it is a Python number (``is_python_number``), which promotes nothing.
+    def argument(self, value: Value, like: Any) -> Any:
+        """The same for an argument leaf of the call, which ``like`` is, if there is a call.
+
+        torch's tracers are on its device; NumPy's promote nothing where it is a Python number.
+        """
+        ...
 
     def lower(self, leaf: Any) -> Value:
         """Back again; a concrete array becomes a constant."""
@@ -124,7 +145,8 @@ class Trace(Protocol):
     # A front end that has the notion also tells whether it is inside torch.no_grad() (``grad_enabled: bool``), what
     # other settings make of the results of an equation (``settled(values) -> values``), and of which arrays its
     # constants are copies (``captured``: items with ``tensor`` and ``array``), and where its random numbers come from
-    # (``draws``, with ``get_state()`` and ``set_state(array)``).
+    # (``draws``, with ``get_state()`` and ``set_state(array)``), and which refusal the function may have caught
+    # (``refused``).
 
 
 class StaticLeaves(Exception):
@@ -177,6 +199,11 @@ class Traced:
 def is_type(leaf: Any) -> bool:
     """Whether a leaf of a spec tree stands for an array."""
     return isinstance(leaf, TensorType)
+
+
+def spec_of(tree: Any, front_end: FrontEnd) -> Any:
+    """The spec tree of a tree of arrays."""
+    return spec_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
 
 
 class _Running(threading.local):
@@ -236,10 +263,14 @@ def trace(
     with front_end.start() as run, running(run):
         inputs = [run.builder.input(type) for type in types]
         likes = [*examples, *[None] * len(inputs)]
-        leaves = [_lift(run, value, like) for value, like in zip(inputs, likes, strict=False)]
+        leaves = [run.argument(value, like) for value, like in zip(inputs, likes, strict=False)]
         inner_args, inner_kwargs = unflatten(in_tree, leaves)
         try:
             result = func(*inner_args, **inner_kwargs)
+            refused = getattr(run, "refused", None)
+            if refused is not None:  # the function has caught it, and gone on without what it had asked for
+                refused.add_note("the function caught this error and went on; without a trace there is none to catch")
+                raise refused
         except NeedsStatic as needs:
             positions = {id(value): position for position, value in enumerate(inputs)}
             if any(id(value) not in positions for value in needs.values):  # arguments of a nested function
@@ -257,7 +288,7 @@ def trace(
             "the function uses a traced value of another trace",
             remedy="pass the value as an argument instead of keeping it in a variable that outlives its function",
         )
-    out = unflatten(out_tree, [value.type for value in values])
+    out = spec_tree(out_tree, [value.type for value in values])
     writes = tuple(write for write, _ in written)
     if writes:
         out_tree = flatten((out, [write.type for write in writes]), is_array=is_type)[1]
@@ -273,88 +304,3 @@ def aliases_of(run: Trace, leaves: Sequence[Any], inputs: Sequence[Value]) -> tu
     """Which result leaves are arguments or views of them, by number."""
     found = [(number, run.alias_in(leaf, inputs)) for number, leaf in enumerate(leaves)]
     return tuple((number, alias) for number, alias in found if alias is not None)
-
-
-def _lift(run: Any, value: Value, like: Any) -> Any:
-    if run.front_end.name == "numpy":
-        return run.lift(value, is_python_number=type(like) in (float, complex))
-    return run.lift(value, like)
-
-
-_front_ends: dict[str, FrontEnd] = {}
-
-
-def torch_front_end() -> FrontEnd:
-    """The torch front end; imports torch if nobody has yet."""
-    if "torch" not in _front_ends:
-        from ._torch import TorchFrontEnd, fingerprints  # noqa: F401 - the import makes tensors comparable
-
-        _front_ends["torch"] = TorchFrontEnd()
-    return _front_ends["torch"]
-
-
-def numpy_front_end() -> FrontEnd:
-    """The front end that needs no torch."""
-    if "numpy" not in _front_ends:
-        from ._numpy import NumpyFrontEnd
-
-        _front_ends["numpy"] = NumpyFrontEnd()
-    return _front_ends["numpy"]
-
-
-def front_end_for(func: Callable[..., Any], leaves: Sequence[Any]) -> FrontEnd:
-    """Choose the front end of a call.
-
-    torch's, if an argument leaf is a tensor, or the function belongs to torch (``torch.sin``, an
-    ``nn.Module``) or closes over something that does; NumPy's otherwise. Where a torch function
-    is found only as the trace runs, :class:`NeedsTorch` corrects the choice.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "Tensor"):  # not imported, or being imported right now
-        return numpy_front_end()
-    tensor = torch.Tensor
-    if any(isinstance(leaf, tensor) for leaf in leaves) or _belongs_to_torch(func, torch, 3):
-        return torch_front_end()
-    return numpy_front_end()
-
-
-def front_end_of_call(func: Callable[..., Any], arguments: Any) -> FrontEnd:
-    """That of the running trace; outside of one, that of a call with these arguments."""
-    trace = current_trace()
-    return front_end_for(func, flatten(arguments)[0]) if trace is None else trace.front_end
-
-
-def spec_of(tree: Any, front_end: FrontEnd) -> Any:
-    """The spec tree of a tree of arrays."""
-    return tree_map(lambda leaf: front_end.type_of(leaf) if front_end.is_array(leaf) else leaf, tree)
-
-
-def guard(chain: Sequence[Any], front_end: FrontEnd) -> AbstractContextManager[Any]:
-    """What torch.func refuses around a call and inside the function."""
-    if front_end.name != "torch":
-        return nullcontext()
-    from ._torch.local import without_saved_tensors_hooks
-
-    return without_saved_tensors_hooks(chain)
-
-
-def _belongs_to_torch(thing: Any, torch: Any, depth: int) -> bool:
-    if isinstance(thing, torch.Tensor | torch.nn.Module):
-        return True
-    if not callable(thing) or depth == 0:
-        return False
-    if (getattr(thing, "__module__", None) or "").partition(".")[0] == "torch" or _is_torch_builtin(thing):
-        return True
-    inside = [getattr(thing, "__self__", None), getattr(thing, "func", None), *getattr(thing, "args", ())]
-    for cell in getattr(thing, "__closure__", None) or ():
-        try:
-            inside.append(cell.cell_contents)
-        except ValueError:  # a variable that is assigned later
-            continue
-    return any(_belongs_to_torch(item, torch, depth - 1) for item in inside if item is not None)
-
-
-def _is_torch_builtin(thing: Any) -> bool:
-    # torch.sin and Tensor.sin are C functions without a module of their own.
-    owner = getattr(thing, "__self__", None) or getattr(thing, "__objclass__", None)
-    return (getattr(owner, "__module__", None) or getattr(type(owner), "__module__", None) or "").startswith("torch")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from farfunc_protocol.transforms import Transform
@@ -12,10 +11,11 @@ from farfunc_protocol.transforms import Transform
 from ._call import call
 from ._evaluator import Evaluator
 from ._fingerprint import transformed_of
+from ._front_ends import local_transforms
 from ._nested import emit
 from ._tracing import current_trace
 
-__all__ = ["Transformed", "apply", "function_name", "local_torch", "make_transformed", "peel"]
+__all__ = ["Transformed", "apply", "function_name", "make_transformed", "peel", "wrap"]
 
 
 class Transformed:
@@ -26,7 +26,7 @@ class Transformed:
     transform, func:
         What is applied, and to what: any callable, perhaps a transformed one.
     key:
-        The parameters of the transform as text: part of the key of cached traces.
+        The transform's own: part of the key of cached traces.
     evaluator:
         The client that was asked for it; None for the default one.
     wrapper:
@@ -39,7 +39,7 @@ class Transformed:
         self.transform = transform
         self.func = func
         self.evaluator = evaluator
-        self.key = repr(transform)
+        self.key = transform.key
         self.wrapper: Callable[..., Any] | None = None
 
 
@@ -70,7 +70,7 @@ def apply(
     earlier: Mapping[str, Any] | None = None,
 ) -> Any:
     """Call a transformed function: inside a trace an equation is added, outside it is evaluated."""
-    local = local_torch()
+    local = local_transforms()
     if local is not None:
         result = local.apply_locally(transform, func, args, kwargs)
         return result if then is None else then(result)
@@ -80,22 +80,6 @@ def apply(
         return result if then is None else then(result)
     chain, plain, found = peel(func)
     return call((transform, *chain), plain, args, kwargs, evaluator or found, then, earlier)
-
-
-def local_torch() -> Any:
-    """The module :mod:`farfunc._torch.local`, where torch itself transforms or traces the running code; else None."""
-    torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "_C"):
-        return None
-    inside_transform = torch._C._functorch.peek_interpreter_stack() is not None
-    if current_trace() is None and not inside_transform:
-        if not torch._C._len_torch_dispatch_stack() and not torch.compiler.is_compiling():
-            return None  # the common case, told without loading the torch front end
-    elif not inside_transform:
-        return None
-    from ._torch import local
-
-    return local if local.is_inside_torch() else None
 
 
 def peel(func: Callable[..., Any]) -> tuple[tuple[Transform, ...], Callable[..., Any], Evaluator | None]:
@@ -109,6 +93,13 @@ def peel(func: Callable[..., Any]) -> tuple[tuple[Transform, ...], Callable[...,
         func = known.func
         known = transformed_of(func)
     return tuple(chain), func, evaluator or getattr(func, "__farfunc_evaluator__", None)  # a registered function's
+
+
+def wrap(chain: Sequence[Transform], func: Callable[..., Any]) -> Callable[..., Any]:
+    """Put together what :func:`peel` has taken apart."""
+    for transform in reversed(chain):
+        func = make_transformed(transform, func, None)
+    return func
 
 
 def function_name(func: Any) -> str:

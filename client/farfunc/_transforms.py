@@ -15,8 +15,9 @@ from farfunc_protocol.transforms import Grad, GradAndValue, Hessian, Jacfwd, Jac
 from farfunc_protocol.transforms.torch_words import size_text, structure_text
 
 from ._evaluator import Evaluator
+from ._front_ends import front_end_of_call
 from ._held import hold
-from ._tracing import front_end_of_call, spec_of
+from ._tracing import spec_of
 from ._transformed import apply, function_name, make_transformed
 
 __all__ = [

@@ -14,7 +14,11 @@ from typing import Any
 from .arrays import Array
 from .graph import Equation, Graph, Operand, TensorType, Var
 
-__all__ = ["GraphBuilder", "Value", "ValueOperand"]
+__all__ = ["ForeignValue", "GraphBuilder", "Value", "ValueOperand"]
+
+
+class ForeignValue(ValueError):
+    """A value that belongs to no builder that is being written, which the front end tells in its own words."""
 
 
 class Value:
@@ -162,7 +166,7 @@ class GraphBuilder:
         if value.builder is self:
             return value
         if self.outer is None:
-            raise ValueError("a traced value was used after the function that it belongs to had returned")
+            raise ForeignValue("a traced value was used after the function that it belongs to had returned")
         if id(value) not in self._captures:
             self.outer._local(value)  # raises where the value belongs to no enclosing builder
             self._captures[id(value)] = (Value(value.type, self, value.varies, None), value)

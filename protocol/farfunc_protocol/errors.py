@@ -24,7 +24,8 @@ The tree::
     ├── ServerError                    (RuntimeError) the service, not the request, is at fault
     │   ├── ServerBusy                 the queue is full: come back after ``retry_after`` seconds
     │   ├── TimeLimitExceeded          (TimeoutError)
-    │   └── WorkerDied                 the evaluating process died
+    │   ├── WorkerDied                 the evaluating process died
+    │   └── StorageFailed              a function could not be stored or deleted: the disk is full, or read-only
     └── ConnectionFailed               (ConnectionError) no server there
 
 Every class has a ``code`` (stable, for programs) and an HTTP ``status``. On the wire an error
@@ -53,6 +54,7 @@ __all__ = [
     "ProtocolError",
     "ServerBusy",
     "ServerError",
+    "StorageFailed",
     "TimeLimitExceeded",
     "TraceError",
     "TransformError",
@@ -67,6 +69,7 @@ __all__ = [
 ]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+_LONGEST_TEXT = 4_000
 _TYPE_PREFIX = "urn:farfunc:error:"
 
 
@@ -133,13 +136,19 @@ class FarfuncError(Exception):
             "title": self.title,
             "status": self.status,
             "code": self.code,
-            "detail": self.detail,
+            "detail": _shortened(self.detail),
         }
         for member in ("where", "rule", "remedy", "retry_after", "request_id"):
             value = getattr(self, member)
             if value is not None:
-                problem[member] = value
+                problem[member] = _shortened(value) if isinstance(value, str) else value
         return problem
+
+
+def _shortened(text: str) -> str:
+    """A text without its middle, where it is too long for anyone: it may quote what a request says a million times."""
+    half = _LONGEST_TEXT // 2
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:half]} ... {text[-half:]}"
 
 
 class TraceError(FarfuncError):
@@ -272,6 +281,12 @@ class WorkerDied(ServerError):
     """The process that evaluated the request died; a new one takes its place."""
 
     code, status, title = "worker_died", 503, "The worker died"
+
+
+class StorageFailed(ServerError):
+    """The server's disk takes nothing more."""
+
+    code, status, title = "storage_failed", 507, "Storage failed"
 
 
 class ConnectionFailed(FarfuncError, ConnectionError):

@@ -14,6 +14,7 @@ of the response are in the form that ``encoding`` names, ``"lists"`` or ``"base6
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +26,7 @@ from .graph import Function, TensorType
 from .lengths import at_lengths, symbols_of
 from .limits import DEFAULT_LIMITS, Limits
 from .messages import MAX_TRANSFORMS, EvaluateRequest, check_reference, check_seed
-from .pytree import broadcast_prefix, flatten, unflatten
+from .pytree import broadcast_prefix, flatten, spec_tree
 from .strict_json import list_of, members_of, shown
 from .transforms import Jvp, Transform, Vjp, Vmap
 from .transforms.flat import with_axis
@@ -79,7 +80,7 @@ class JsonRequest:
         maps, args, where = _primals(self.transforms, self.args)
         is_product = where != "args"
         given = (args, {} if is_product else self.kwargs)
-        expected_args, expected_kwargs = unflatten(function.in_tree, list(function.graph.inputs))
+        expected_args, expected_kwargs = spec_tree(function.in_tree, list(function.graph.inputs))
         for depth, transform in enumerate(reversed(maps)):
             expected_args = _batched(transform, expected_args, _batch_symbol(depth, symbols))
         reader.read(given[0], expected_args, where)
@@ -122,10 +123,10 @@ class JsonRequest:
         given = (reader.read(self.args, args, "args"), reader.read(self.kwargs, kwargs, "kwargs"))
         leaves, tree = flatten(given)
         arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
-        levels = [unflatten(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
+        levels: list[Any] = [spec_tree(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
         for transform in self.transforms:
             levels.append(transform.inner(*levels[-1]))
-        out = unflatten(function.out_tree, list(output_types))
+        out = spec_tree(function.out_tree, list(output_types))
         flats = []
         for transform, level in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
             flats.append(transform.flat(*level, out))
@@ -203,8 +204,8 @@ def _expected(
     lengths: Mapping[str, int],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The spec trees of the outermost arguments; the length of a batch is a symbol."""
-    args, kwargs = unflatten(function.in_tree, [at_lengths(type, lengths) for type in function.graph.inputs])
-    out = unflatten(function.out_tree, list(output_types))
+    args, kwargs = spec_tree(function.in_tree, [at_lengths(type, lengths) for type in function.graph.inputs])
+    out = spec_tree(function.out_tree, list(output_types))
     for depth, transform in enumerate(reversed(transforms)):
         if isinstance(transform, Vmap):
             args = _batched(transform, args, _batch_symbol(depth))
@@ -234,7 +235,7 @@ def _primals(transforms: Sequence[Transform], args: list[Any]) -> tuple[list[Vma
             maps.append(transform)
         elif isinstance(transform, Jvp | Vjp):
             args = list_of(args, where, error=InvalidRequest)
-            _check_count(args, 2, where)
+            _check_count(args, ("primals", "cotangents" if isinstance(transform, Vjp) else "tangents"), where)
             args, where = args[0], f"{where}[0]"
             maps = [replace(outer, in_dims=_first(outer.in_dims)) for outer in maps]
     return maps, args, where
@@ -263,7 +264,7 @@ def _batched(transform: Vmap, args: tuple[Any, ...], size: str) -> tuple[Any, ..
         if not -len(leaf.shape) - 1 <= axis <= len(leaf.shape):
             raise InvalidRequest(f"in_dims has {axis} for an argument that is {leaf} without its batch axis")
         batched.append(with_axis(leaf, axis, size))
-    return unflatten(tree, batched)
+    return spec_tree(tree, batched)
 
 
 class _Reader:
@@ -289,7 +290,7 @@ class _Reader:
             return self._array(document, expected, where)
         if isinstance(expected, list | tuple):
             items = list_of(document, where, error=InvalidRequest)
-            _check_count(items, len(expected), where)
+            _check_count(items, expected, where)
             pairs = enumerate(zip(items, expected, strict=True))
             read = [self.read(item, tree, f"{where}[{i}]") for i, (item, tree) in pairs]
             return read if isinstance(expected, list) else tuple(read)
@@ -341,21 +342,38 @@ class _Reader:
         return read
 
 
-def _check_count(items: list[Any], count: int, where: str) -> None:
-    if len(items) == count:
-        return
-    is_bare = where == "args" and not any(isinstance(item, list | dict) for item in items)
-    raise InvalidRequest(
-        f"{count} values are expected here, {len(items)} are given",
-        where=where,
-        remedy="args is the list of the arguments: one vector stands in it as [[1, 2, 3]]" if is_bare else None,
-    )
+def _form_remedy(where: str, items: list[Any], expected: Any) -> str:
+    if where == "args" and items and not any(isinstance(item, list | dict) for item in items):
+        return "args is the list of the arguments: one vector stands in it as [[1, 2, 3]]"
+    return f"give {_form(expected)}"
+
+
+def _form(expected: Any) -> str:
+    """The JSON of an expected tree, with the types of its arrays in their places."""
+    if isinstance(expected, list | tuple):
+        return f"[{', '.join(map(_form, expected))}]"
+    if isinstance(expected, dict):
+        return f"{{{', '.join(f'{json.dumps(str(key))}: {_form(value)}' for key, value in expected.items())}}}"
+    return str(expected) if isinstance(expected, TensorType) else json.dumps(expected, default=str)
+
+
+def _check_count(items: list[Any], expected: Any, where: str) -> None:
+    if len(items) != len(expected):
+        raise InvalidRequest(
+            f"{len(expected)} values are expected here, {len(items)} are given",
+            where=where,
+            remedy=_form_remedy(where, items, expected),
+        )
 
 
 def _check_type(given: TensorType, expected: TensorType, where: str) -> None:
     pairs = zip(given.shape, expected.shape, strict=False)
-    if len(given.shape) != len(expected.shape):
-        remedy = "to map over one more axis add a vmap to the transforms; each vmap takes one axis"
+    if len(given.shape) > len(expected.shape):
+        remedy = "one axis more is mapped by a vmap in the transforms; each vmap takes one axis"
+    elif len(given.shape) < len(expected.shape):
+        is_batch = any(isinstance(length, str) for length in expected.shape)
+        axes = f"{len(expected.shape)} {'axis' if len(expected.shape) == 1 else 'axes'}"
+        remedy = f"give {axes}{'; each vmap takes one of them' if is_batch else ''}"
     elif not all(isinstance(length, str) or own == length for own, length in pairs):
         remedy = "the function was traced for this shape: for another one register it anew"
     elif given.dtype != expected.dtype:

@@ -1,37 +1,47 @@
 """Pytrees as torch.func knows them, without torch: nested containers with arrays at the leaves.
 
 A tuple, a list, a dict, an ``OrderedDict``, a ``defaultdict``, a ``deque``, a namedtuple and
-what :func:`register_node` adds are containers; everything else is a leaf, None and instances
-of unregistered subclasses included. :func:`flatten` can set leaves that are no arrays aside as
-static values, which then belong to the structure.
+what :func:`register_node` and :func:`add_registry` add are containers; everything else is a
+leaf, None and instances of unregistered subclasses included. :func:`flatten` can set leaves that
+are no arrays aside as static values, which then belong to the structure.
+
+A *spec tree* is a tree whose leaves tell of arrays (``TensorType``) instead of being some. What
+a registered class makes of such leaves is nobody's concern but its own: it may ask for their
+norm. So in spec trees a :class:`Node` stands for its instances, see :func:`spec_tree`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from .errors import LimitExceeded, TransformValueError
 from .tree_json import from_json, to_json
-from .treespec import LEAF, MAX_DEPTH, NodeType, Opaque, TreeSpec
+from .treespec import LEAF, MAX_DEPTH, NodeType, Opaque, TreeSpec, same_context
 
 __all__ = [
     "LEAF",
     "MAX_DEPTH",
+    "Node",
     "NodeType",
     "Opaque",
     "TreeSpec",
+    "add_registry",
     "broadcast_prefix",
     "flatten",
     "from_json",
     "register_node",
+    "spec_map",
+    "spec_tree",
     "to_json",
     "tree_map",
     "unflatten",
 ]
 
 _REGISTERED: dict[type, NodeType] = {}
+_REGISTRIES: list[Callable[[type], NodeType | None]] = []
 _ORDERED_DICT = NodeType("OrderedDict", OrderedDict, is_mapping=True)
 _DEFAULT_DICT = NodeType("defaultdict", defaultdict, is_mapping=True)
 _DEQUE = NodeType("deque", deque)
@@ -71,6 +81,38 @@ def register_node(
     _REGISTERED[cls] = NodeType(name or cls.__name__, cls, flatten, unflatten)
 
 
+def add_registry(find: Callable[[type], NodeType | None]) -> None:
+    """Make containers of what is registered elsewhere.
+
+    Parameters
+    ----------
+    find:
+        How the instances of a class are taken apart; None for a class that it does not know. It is
+        asked anew for each instance that no rule of ours covers, so it should be quick.
+    """
+    _REGISTRIES.append(find)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """In a spec tree, what stands for an instance of a registered class.
+
+    Attributes
+    ----------
+    type:
+        How the instances are taken apart.
+    children, context:
+        What they are taken apart into.
+    """
+
+    type: NodeType
+    children: tuple[Any, ...]
+    context: Any = None
+
+    def __repr__(self) -> str:
+        return f"{self.type.name}({', '.join(map(repr, self.children))})"
+
+
 class _Branch(NamedTuple):
     """A container, one level taken apart."""
 
@@ -100,9 +142,16 @@ def _take_apart(tree: Any) -> _Branch | None:
         return _Branch("node", list(tree.values()), tuple(tree), tree.default_factory, _DEFAULT_DICT)
     if cls is deque:
         return _Branch("node", list(tree), context=tree.maxlen, node=_DEQUE)
+    if cls is Node:
+        return _Branch("node", tree.children, context=tree.context, node=tree.type)
     fields = _field_names(cls)
     if fields is not None:
         return _Branch("node", list(tree), fields, node=NodeType(cls.__name__, cls))
+    for find in _REGISTRIES:
+        node = find(cls)
+        if node is not None:
+            children, context = node.flatten(tree)  # type: ignore[misc]  # as above
+            return _Branch("node", list(children), context=context, node=node)
     return None
 
 
@@ -174,27 +223,47 @@ def unflatten(spec: TreeSpec, leaves: Sequence[Any]) -> Any:
     >>> unflatten(spec, [10, 20])
     ({'x': 10}, 20)
     """
+    return _unflatten(spec, _counted(spec, leaves), as_spec=False)
+
+
+def spec_tree(spec: TreeSpec, leaves: Sequence[Any]) -> Any:
+    """Put a spec tree together: as :func:`unflatten`, with a :class:`Node` for each instance of a registered class.
+
+    >>> class Square:
+    ...     def __init__(self, side):
+    ...         self.area = side**2
+    ...         self.side = side
+    >>> register_node(Square, lambda square: ((square.side,), None), lambda children, _: Square(*children))
+    >>> spec_tree(flatten([Square(2.0)])[1], ["float64[]"])
+    [Square('float64[]')]
+    """
+    return _unflatten(spec, _counted(spec, leaves), as_spec=True)
+
+
+def _counted(spec: TreeSpec, leaves: Sequence[Any]) -> Iterator[Any]:
     leaves = list(leaves)
     if len(leaves) != spec.num_leaves:
         raise TransformValueError(
             f"{len(leaves)} leaves were given to a structure of {spec.num_leaves}: {spec}",
             remedy="give one leaf for each *",
         )
-    return _unflatten(spec, iter(leaves))
+    return iter(leaves)
 
 
-def _unflatten(spec: TreeSpec, leaves: Iterator[Any]) -> Any:
+def _unflatten(spec: TreeSpec, leaves: Iterator[Any], *, as_spec: bool) -> Any:
     if spec.kind == "leaf":
         return next(leaves)
     if spec.kind == "static":
         return spec.value
-    children = [_unflatten(child, leaves) for child in spec.children]
+    children = [_unflatten(child, leaves, as_spec=as_spec) for child in spec.children]
     if spec.kind == "list":
         return children
     if spec.kind == "tuple":
         return tuple(children)
     if spec.kind == "dict":
         return dict(zip(spec.keys or (), children, strict=True))
+    if as_spec and spec.node is not None and spec.node.unflatten is not None:
+        return Node(spec.node, tuple(children), spec.value)
     return _build(spec, children)
 
 
@@ -232,6 +301,16 @@ def tree_map(function: Callable[..., Any], tree: Any, *rest: Any, is_leaf: Calla
             )
         columns.append(others)
     return unflatten(spec, [function(*row) for row in zip(*columns, strict=True)])
+
+
+def spec_map(function: Callable[..., Any], tree: Any) -> Any:
+    """The spec tree whose leaves tell of the leaves of a tree.
+
+    >>> spec_map(type, [1, (2.0,)])
+    [<class 'int'>, (<class 'float'>,)]
+    """
+    leaves, spec = flatten(tree)
+    return spec_tree(spec, [function(leaf) for leaf in leaves])
 
 
 def broadcast_prefix(
@@ -281,7 +360,9 @@ def _same_container(branch: _Branch, spec: TreeSpec) -> bool:
         return branch.kind == spec.kind
     if spec.node.cls is None:  # a class of the other side: its instances are tuples here
         return branch.kind == "tuple" or (branch.node is not None and branch.node.name == spec.node.name)
-    return branch.node == spec.node
+    if branch.node != spec.node:
+        return False
+    return spec.node.cls is deque or same_context(branch.context, spec.value)  # torch does not ask for maxlen
 
 
 def _refuse_prefix(prefix: Any, spec: TreeSpec, where: str) -> NoReturn:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 __all__ = ["LEAF", "MAX_DEPTH", "NodeType", "Opaque", "TreeSpec"]
@@ -84,6 +85,8 @@ class TreeSpec:
         The class of a ``node``.
     num_leaves:
         How many arrays stand below; a static value is none.
+    contexts:
+        The values of all instances of registered classes, here and below.
 
     >>> spec = TreeSpec("tuple", (LEAF, TreeSpec("dict", (LEAF, TreeSpec("static", value=3)), keys=("w", "n"))))
     >>> spec
@@ -98,11 +101,15 @@ class TreeSpec:
     value: Any = None
     node: NodeType | None = None
     num_leaves: int = field(init=False)
+    contexts: tuple[Any, ...] = field(init=False)
     _identity: Hashable = field(init=False)
 
     def __post_init__(self) -> None:
         count = 1 if self.kind == "leaf" else sum([child.num_leaves for child in self.children])
         object.__setattr__(self, "num_leaves", count)
+        own = (self.value,) if self.node is not None and self.node.unflatten is not None else ()
+        below = [child.contexts for child in self.children if child.contexts]
+        object.__setattr__(self, "contexts", (*own, *chain.from_iterable(below)))
         # Taken now: a set that is changed later must not make two different calls look alike.
         object.__setattr__(self, "_identity", _identity(self.value) if self.kind == "static" else None)
 
@@ -116,17 +123,43 @@ class TreeSpec:
             return True
         if not isinstance(other, TreeSpec):
             return NotImplemented
+        return self.num_leaves == other.num_leaves and self._is_like(other) and self.children == other.children
+
+    def _is_like(self, other: TreeSpec) -> bool:
+        """Whether two nodes are equal, whatever is below."""
         return (
             self.kind == other.kind
-            and self.num_leaves == other.num_leaves
             and _same_keys(self.keys, other.keys)
             and self.node == other.node
             and (
                 _same_identity(self._identity, other._identity)
                 if self.kind == "static"
-                else _same_context(self.value, other.value)
+                else same_context(self.value, other.value)
             )
-            and self.children == other.children
+        )
+
+    def accepts(self, other: TreeSpec) -> bool:
+        """Whether a tree of another structure can be given where this one is expected.
+
+        It can if they are equal, but for classes of the other side: in their place stands an instance of any
+        class of that name, or a tuple (a dict, for a mapping).
+
+        >>> pair = TreeSpec("node", (LEAF, LEAF), node=NodeType("Pair", None))
+        >>> pair.accepts(TreeSpec("tuple", (LEAF, LEAF))), pair.accepts(TreeSpec("list", (LEAF, LEAF)))
+        (True, False)
+        """
+        if self.node is None or self.node.cls is not None:
+            fits = self._is_like(other)
+        elif self.is_mapping and not (other.is_mapping and _same_keys(self.keys, other.keys)):
+            fits = False
+        elif other.node is None:
+            fits = other.kind == ("dict" if self.is_mapping else "tuple")
+        else:
+            fits = other.node.name == self.node.name
+        return (
+            fits
+            and len(self.children) == len(other.children)
+            and all(mine.accepts(given) for mine, given in zip(self.children, other.children, strict=True))
         )
 
     def __hash__(self) -> int:
@@ -228,10 +261,11 @@ def _identity(value: Any) -> Hashable:
 
 def _same_identity(left: Hashable, right: Hashable) -> bool:
     # The hashes first: where == answers with an array (a tensor as a static value), it is not asked.
-    return hash(left) == hash(right) and _same_context(left, right)
+    return hash(left) == hash(right) and same_context(left, right)
 
 
-def _same_context(left: Any, right: Any) -> bool:
+def same_context(left: Any, right: Any) -> bool:
+    """Whether two contexts of a class are known to be equal."""
     if left is right:
         return True
     try:

@@ -29,12 +29,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from .errors import FarfuncError, InvalidGraph, UnsupportedOperator
-from .graph import Equation, Function, Graph, Operand, TensorType, Var
+from .graph import Equation, Function, Graph, Operand, TensorType, Var, format_neighbours
 from .lengths import called_types, symbols_of
 from .limits import DEFAULT_LIMITS, Limits
 from .ops import OPS, SYNONYMS, UnknownDimension
 from .ops.op import Op
-from .printer import format_neighbours
 from .transforms import TRANSFORM_NAMES, FlatTransform, check_flat
 from .transforms.flat import primal_count
 

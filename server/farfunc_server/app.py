@@ -51,13 +51,13 @@ def create_app(settings: Settings) -> FastAPI:
             threads=settings.threads or threads_each(devices),
             memory_bytes=settings.memory_limit,
             operations=settings.operation_limit,
-            packages=str(packages) if settings.compile else None,
+            packages=str(packages) if settings.compile_plans else None,
             spare=settings.spare,
         ),
         on_restart=lambda device: lost_worker(device),
     )
     store = Store(settings.data_dir)
-    compilations = Compilations(packages, store.read, metrics.compiled) if settings.compile else None
+    compilations = Compilations(packages, store.read, metrics.compiled) if settings.compile_plans else None
     board = PlanBoard(compilations)
     dispatcher = Dispatcher(pool, settings.queue_size, board)
     context = Context(settings, metrics, Registry(store), pool, dispatcher, board)

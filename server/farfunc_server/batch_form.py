@@ -72,7 +72,7 @@ def _maps_the_first_axes(vmap: FlatTransform) -> bool:
 
 
 def kind_and_rows(request: EvaluateRequest) -> tuple[Hashable, int]:
-    """What requests of one function have in common that can be evaluated together, None if this one cannot; its rows."""
+    """What requests of one function that can be evaluated together have in common, and the rows of this one."""
     if request.seed is not None or request.generator is not None or request.captures:
         return None, 1
     form = BatchForm.of(request.transforms, [array.type for array in request.arrays])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from farfunc_protocol.document import function_from_bytes, function_from_json, function_to_bytes
-from farfunc_protocol.errors import InvalidGraph, InvalidRequest
+from farfunc_protocol.errors import InvalidGraph, InvalidRequest, StorageFailed
 from farfunc_protocol.graph import Function
 from farfunc_protocol.lengths import graph_at_lengths, symbols_of
 from farfunc_protocol.strict_json import parse_json
@@ -119,7 +120,8 @@ class Registry:
                 if len(self._types) > _KEPT_TYPES:
                     self._types.popitem(last=False)
             return types
-        self.store.set_signature(id, signature(known.function, types))
+        with contextlib.suppress(StorageFailed):  # it is what lists show; nothing depends on it
+            self.store.set_signature(id, signature(known.function, types))
         self._keep(id, replace(known, description=replace(known.description, outputs=tuple(types))))
         return types
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farfunc_protocol.document import identity
-from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ServerError
+from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ServerError, StorageFailed
 from farfunc_protocol.messages import check_reference
 
 __all__ = ["Entry", "Store"]
@@ -114,23 +114,34 @@ class Store:
             ) from None
         # Two connections: what only looks something up never waits for a write to reach the disk.
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._seen: set[str] = set()
+        self._deletions = 0
         self._writer, self._reader = (
             sqlite3.connect(folder / "farfunc.sqlite3", check_same_thread=False, isolation_level=None) for _ in range(2)
         )
+        try:
+            self._open_database(folder)
+            self._heal()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.Error):
+                raise ServerError(
+                    f"the database of the data folder {folder} cannot be used: {error}",
+                    remedy="make the folder writable, restore farfunc.sqlite3, or give another folder with --data-dir",
+                ) from None
+            raise
+
+    def _open_database(self, folder: Path) -> None:
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute("PRAGMA synchronous = FULL")
         self._writer.execute("PRAGMA foreign_keys = ON")
         (version,) = self._writer.execute("PRAGMA user_version").fetchone()
         if version > _SCHEMA_VERSION:
-            self.close()
             raise ServerError(
                 f"the data folder {folder} was written by a later farfunc", remedy="install that one, or a newer"
             )
         self._writer.executescript(_SCHEMA)
         self._writer.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        self._heal()
-        self._seen: set[str] = set()
-        self._deletions = 0
 
     def close(self) -> None:
         """Close the database and let another process use the folder."""
@@ -170,7 +181,7 @@ class Store:
                         "INSERT INTO names SELECT name, last_version, ?, ? FROM counters WHERE name = ?",
                         (id, time.time(), name),
                     )
-        return self.find(name or id)
+                return _required(_find(database, name or id), name or id)  # not what comes or goes a moment later
 
     def set_signature(self, id: str, signature: str) -> None:
         """Say it better than :meth:`add` could."""
@@ -230,12 +241,21 @@ class Store:
             return [Entry(*row) for row in rows]
 
     def read(self, id: str) -> bytes:
-        """The file of a function that :meth:`find` has found; its content is checked."""
+        """The file of a function that :meth:`find` has found; its content is checked.
+
+        Raises
+        ------
+        FunctionNotFound
+            It has been deleted since.
+        ServerError
+            Its file is damaged.
+        """
         try:
             file = self._path(id).read_bytes()
         except OSError:
             file = b""
         if identity(file) != id:
+            self.find(id)
             _log.error("the file of %s is damaged or gone", id)
             raise ServerError(f"the stored file of {id} is damaged", remedy="register the function again")
         return file
@@ -282,13 +302,17 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._writer.execute("BEGIN IMMEDIATE")
         try:
-            yield self._writer
-        except BaseException:
-            self._writer.execute("ROLLBACK")
-            raise
-        self._writer.execute("COMMIT")
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:  # SQLite ends it by itself where the disk is full
+                    self._writer.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise _storage_failed(error) from error
 
     def _heal(self) -> None:
         """Put right what a death in the middle of a step, or a hand in the folder, has left."""
@@ -326,7 +350,7 @@ def _required(found: Entry | None, reference: str) -> Entry:
     if found is None:
         raise FunctionNotFound(
             f"this server has no function {reference!r}",
-            remedy="register it with POST /v1/functions; GET /v1/functions lists what there is",
+            remedy="register it, or check the name: GET /v1/functions (farfunc.functions) lists what there is",
         )
     return found
 
@@ -349,13 +373,27 @@ def check_name(name: str) -> str:
 def _write(path: Path, content: bytes) -> None:
     """Put a file where it belongs, whole and on the disk, or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)  # it would keep a full disk full
+        raise _storage_failed(error) from error
+
+
+def _storage_failed(error: OSError | sqlite3.OperationalError) -> StorageFailed:
+    reason = error.strerror if isinstance(error, OSError) else error
+    _log.error("the data folder cannot be written to: %s", reason)
+    return StorageFailed(
+        f"the server cannot write to its data folder: {reason}",
+        remedy="tell the server's operator; functions that it has are evaluated all the same",
+    )

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import farfunc
-from farfunc._tracing import numpy_front_end, torch_front_end, trace
+from farfunc._front_ends import numpy_front_end, torch_front_end
+from farfunc._tracing import trace
 from farfunc_protocol.errors import MutationError, TransformValueError
 from farfunc_protocol.graph import TensorType
 from farfunc_protocol.pytree import flatten

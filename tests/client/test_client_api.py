@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import farfunc
-from farfunc import _address, _default, _local_server
+from farfunc import _default_address, _default_client, _local_server
+from farfunc._address import Address
 
 PUBLIC = [
     "AsyncClient",
@@ -32,6 +33,7 @@ PUBLIC = [
     "ProtocolError",
     "ServerBusy",
     "ServerError",
+    "StorageFailed",
     "TimeLimitExceeded",
     "TraceError",
     "TransformError",
@@ -46,6 +48,7 @@ PUBLIC = [
     "connect",
     "current_client",
     "delete",
+    "describe",
     "function",
     "functional_call",
     "functions",
@@ -63,7 +66,7 @@ PUBLIC = [
     "vmap",
 ]
 TRANSFORMS = ["grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize", "vjp", "vmap"]
-VERBS = ["delete", "function", "functions", "register"]
+VERBS = ["delete", "describe", "function", "functions", "register"]
 
 
 class TestNames:
@@ -120,11 +123,11 @@ def test_the_import_leaves_for_later_what_takes_long():
 @pytest.fixture
 def undecided(monkeypatch):
     """Nothing is connected or configured, and a private server would be a stand-in."""
-    monkeypatch.setattr(_address, "_connected", None)
-    monkeypatch.setattr(_default, "_clients", type(_default._clients)())
+    monkeypatch.setattr(_default_address, "_connected", None)
+    monkeypatch.setattr(_default_client, "_clients", type(_default_client._clients)())
     for name in ("FARFUNC_URL", "FARFUNC_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    private = type("Private", (), {"address": _address.Address("http://127.0.0.1:7", "private")})
+    private = type("Private", (), {"address": Address("http://127.0.0.1:7", "private")})
     monkeypatch.setattr(_local_server, "private_server", lambda: private)
 
 
@@ -166,13 +169,13 @@ class TestPrecedence:
         monkeypatch.setenv("FARFUNC_URL", "http://one:1")
         assert farfunc.current_client() is one
         monkeypatch.setenv("FARFUNC_TOKEN", "new")
-        assert farfunc.current_client().address == _address.Address("http://one:1", "new")
+        assert farfunc.current_client().address == Address("http://one:1", "new")
 
     def test_many_configurations_are_not_kept_for_ever(self, monkeypatch):
         for port in range(1, 100):
             monkeypatch.setenv("FARFUNC_URL", f"http://many:{port}")
             farfunc.current_client()
-        assert len(_default._clients) == _default._REMEMBERED
+        assert len(_default_client._clients) == _default_client._REMEMBERED
 
     def test_an_empty_variable_is_none(self, monkeypatch):
         monkeypatch.setenv("FARFUNC_URL", "")
@@ -185,14 +188,14 @@ class TestPrecedence:
 
     @pytest.mark.parametrize("cls", [farfunc.Client, farfunc.AsyncClient])
     def test_a_client_without_a_url_goes_where_calls_without_a_client_go(self, cls, monkeypatch):
-        assert cls().address == _address.Address("http://127.0.0.1:7", "private")
+        assert cls().address == Address("http://127.0.0.1:7", "private")
         monkeypatch.setenv("FARFUNC_TOKEN", "of-the-pool")
         assert cls().address.token == "private"
         monkeypatch.setenv("FARFUNC_URL", "http://configured:1")
-        assert cls().address == _address.Address("http://configured:1", "of-the-pool")
+        assert cls().address == Address("http://configured:1", "of-the-pool")
         farfunc.connect("http://connected:1", token="mine")
-        assert cls().address == _address.Address("http://connected:1", "mine")
-        assert cls(token="other").address == _address.Address("http://connected:1", "other")
+        assert cls().address == Address("http://connected:1", "mine")
+        assert cls(token="other").address == Address("http://connected:1", "other")
 
     @pytest.mark.parametrize("cls", [farfunc.Client, farfunc.AsyncClient])
     def test_a_client_with_a_url_takes_the_token_of_the_variable(self, cls, monkeypatch):
@@ -229,15 +232,15 @@ def test_a_connection_that_fails_changes_nothing(monkeypatch):
 
 
 def test_without_the_server_extra_one_sentence_says_what_was_looked_for(monkeypatch):
-    monkeypatch.setattr(_address, "_connected", None)
+    monkeypatch.setattr(_default_address, "_connected", None)
     monkeypatch.setattr(_local_server, "_server", None)
     monkeypatch.setattr(_local_server, "can_start", lambda: False)
     monkeypatch.delenv("FARFUNC_URL", raising=False)
     with pytest.raises(farfunc.ConnectionFailed) as caught:
         farfunc.jacfwd(np.sin)(np.zeros(2))
-    for words in ("farfunc.connect was not called", "FARFUNC_URL is not set", "server extra is not installed"):
+    for words in ("no farfunc.connect(url) is in force", "FARFUNC_URL is not set", "server extra is not installed"):
         assert words in caught.value.detail
-    for words in ("FARFUNC_URL=http://", "pip install 'farfunc[server]'"):
+    for words in ("FARFUNC_URL=http://", "farfunc serve", "pip install 'farfunc[server]'"):
         assert words in caught.value.remedy
 
 
@@ -262,9 +265,9 @@ def test_a_closed_client_says_so():
 
 
 def test_a_lock_that_a_thread_held_at_a_fork_does_not_stop_the_child(monkeypatch):
-    monkeypatch.setattr(_address, "_connected", None)
+    monkeypatch.setattr(_default_address, "_connected", None)
     monkeypatch.setenv("FARFUNC_URL", "http://configured:1")
-    with _default._lock, _local_server._lock:
+    with _default_client._lock, _local_server._lock:
         child = os.fork()
         if child == 0:
             status = 1

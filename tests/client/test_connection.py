@@ -126,6 +126,23 @@ class TestRetries:
         assert len(seen) == 3
         assert url in caught.value.detail
 
+    def test_a_server_that_ends_in_the_middle_is_no_server_that_never_was(self, send):
+        port = dead_port()
+
+        def answer(listener):
+            connection, _ = listener.accept()
+            listener.close()
+            read_request(connection)
+            connection.close()
+
+        listener = socket.create_server(("127.0.0.1", port))
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        with pytest.raises(farfunc.ConnectionFailed, match="broke before the answer was complete, and now ") as caught:
+            send(Address(f"http://127.0.0.1:{port}"), get())
+        thread.join()
+        assert "log" in caught.value.remedy
+
     def test_what_must_not_happen_twice_is_sent_once(self, send):
         seen = []
 
@@ -212,8 +229,9 @@ class TestNobodyThere:
 
     def test_https_to_a_server_without_tls(self, send):
         plain = raw_server(lambda c, _: respond(c, 400))
-        with plain as url, pytest.raises(farfunc.ConnectionFailed, match="SSL"):
+        with plain as url, pytest.raises(farfunc.ConnectionFailed, match="SSL") as caught:
             send(Address(url.replace("http:", "https:")), get())
+        assert caught.value.remedy == f"it speaks no TLS: give {url}"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +250,10 @@ class TestNobodyThere:
         ("http://gpu:0", "http://host:port"),
         ("http://[::1", "http://host:port"),
         ("http://g pu", "http://host:port"),
-        ("http://gpu\n", "http://host:port"),
+        ("http://g\npu", "http://host:port"),
+        ("http://a..b:80", "http://host:port"),
+        ("http://" + "a" * 64, "http://host:port"),
+        ("http://xn--:80", "http://host:port"),
         ("http://gpu?x=1", "http://host:port"),
         ("http://gpu#top", "http://host:port"),
         (8017, "http://host:port"),
@@ -243,6 +264,10 @@ def test_what_is_no_url_is_refused_with_the_right_form(url, remedy):
     with pytest.raises(farfunc.ConnectionFailed, match="is not the URL of a server") as caught:
         farfunc.Client(url)
     assert caught.value.remedy == f"give {remedy}"
+
+
+def test_space_around_a_url_is_no_part_of_it():
+    assert Address.parse(" http://gpu:8017/\n").url == "http://gpu:8017"
 
 
 @pytest.mark.parametrize("url", ["http://me:secret@gpu:8017", "http://secret@gpu"])
@@ -295,11 +320,11 @@ class TestToken:
     def test_the_newline_of_a_file_is_no_part_of_it(self):
         assert Address.parse("http://gpu:8017", "s3cret\n").token == "s3cret"
 
-    @pytest.mark.parametrize("token", ["two words", "a\nb", "schlüssel", "x\x00"])
+    @pytest.mark.parametrize("token", ["two words", "a\nb", "schlüssel", "x\x00", b"bytes", 5])
     def test_what_no_header_can_carry_is_refused_and_not_repeated(self, token):
         with pytest.raises(farfunc.Unauthorized) as caught:
             farfunc.Client("http://gpu:8017", token=token)
-        assert token not in str(caught.value)
+        assert str(token) not in str(caught.value)
 
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -408,6 +433,47 @@ class TestClosing:
 
         with pytest.raises(farfunc.ConnectionFailed, match="client of http://gpu:1 has been closed"):
             asyncio.run(main())
+
+    def test_one_that_is_closed_during_a_request_says_so(self):
+        begun, closed = threading.Event(), threading.Event()
+
+        def answer(connection, number):
+            read_request(connection)
+            begun.set()
+            closed.wait(30)
+
+        with raw_server(answer) as url:
+            connection = Connection(Address(url))
+
+            def close():
+                begun.wait(30)
+                connection.close()
+                closed.set()
+
+            thread = threading.Thread(target=close)
+            thread.start()
+            with pytest.raises(farfunc.ConnectionFailed, match="has been closed"):
+                connection.run(exchange(get()))
+            thread.join()
+
+    def test_an_asynchronous_one_that_is_closed_during_a_request_says_so(self):
+        begun, closed = threading.Event(), threading.Event()
+
+        def answer(connection, number):
+            read_request(connection)
+            begun.set()
+            closed.wait(30)
+
+        async def main(url):
+            connection = AsyncConnection(Address(url))
+            task = asyncio.create_task(connection.run(exchange(get())))
+            await asyncio.to_thread(begun.wait)
+            await connection.close()
+            closed.set()
+            await task
+
+        with raw_server(answer) as url, pytest.raises(farfunc.ConnectionFailed, match="has been closed"):
+            asyncio.run(main(url))
 
     def test_one_that_nobody_holds_closes_its_sockets(self):
         closed = threading.Event()

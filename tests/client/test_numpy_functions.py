@@ -5,6 +5,7 @@ lines of ``numpy_calls.txt``.
 """
 
 import itertools
+import re
 import warnings
 from pathlib import Path
 
@@ -43,8 +44,9 @@ ARRAYS = {
 def _sections():
     sections, current = {}, []
     for line in Path(__file__).with_name("numpy_calls.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("["):
-            current = sections.setdefault(line.strip("[]"), [])
+        heading = re.fullmatch(r"\[([a-z ]+)\]", line)  # a call may begin with a list
+        if heading:
+            current = sections.setdefault(heading[1], [])
         elif line and not line.startswith("#"):
             current.append(line)
     return sections

@@ -392,3 +392,49 @@ def test_masked_places_have_no_derivative():
     call = torch_callable(trace_of(f, x))
     gradient = torch.func.jacrev(lambda t: call(t)[0].sum())(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(gradient, [0, 0, 0.5 / np.sqrt(2) + 0.5, 0.25 + 0.25])
+
+
+def from_lower_triangle(p):
+    matrix = np.zeros((3, 3))
+    matrix[np.tril_indices(3)] = p
+    return np.linalg.cholesky(matrix), np.linalg.eigvalsh(matrix), np.linalg.eigh(matrix).eigenvalues
+
+
+def from_upper_triangle(p):
+    matrix = np.zeros((3, 3))
+    matrix[np.triu_indices(3)] = p
+    return np.linalg.eigvalsh(matrix, UPLO="U"), np.linalg.cholesky(matrix, upper=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "x"),
+    [
+        (from_lower_triangle, np.array([2.0, 0.3, 3.0, -0.4, 0.5, 4.0])),
+        (from_upper_triangle, np.array([2.0, 0.3, -0.4, 3.0, 0.5, 4.0])),
+    ],
+)
+def test_matrices_of_which_one_triangle_is_filled_in(function, x):
+    """NumPy looks at one triangle; torch's derivatives are those of a matrix that is symmetric as a whole."""
+    check(function, x)
+    call = torch_callable(trace_of(function, x))
+
+    def flat(t):
+        return torch.cat([output.reshape(-1) for output in call(t)])
+
+    expected = _finite_differences(function, x)
+    for transform in (torch.func.jacrev, torch.func.jacfwd):
+        np.testing.assert_allclose(transform(flat)(torch.from_numpy(x)).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_order_statistics_have_derivatives():
+    x = np.array([0.3, np.nan, -1.0, 2.0, np.nan, 0.7])
+    call = torch_callable(trace_of(lambda x: np.nanmedian(x) + np.nanquantile(x, 0.1), x))
+    gradient = torch.func.grad(lambda t: call(t)[0])(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(gradient, [0.5 + 0.3, 0, 0.7, 0, 0, 0.5])
+
+
+def test_largest_of_complex_numbers():
+    z = np.array([1 + 2j, 1 + 5j, -3 + 9j])
+    call = torch_callable(trace_of(lambda z: np.max(z).imag + np.min(z).real, z))
+    gradient = torch.func.grad(lambda t: call(t)[0])(torch.from_numpy(z)).numpy()
+    np.testing.assert_allclose(gradient, [0, 1j, 1])

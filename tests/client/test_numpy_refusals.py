@@ -2,13 +2,13 @@
 
 import inspect
 import math
+import random
 import re
 import threading
 
 import numpy as np
 import pytest
 from numpy import array as bound_array
-from numpy import zeros as bound_zeros
 
 import farfunc
 import farfunc.numpy as fnp
@@ -109,22 +109,47 @@ def into_a_slice_of_a_plain_array(x):
     return PLAIN
 
 
-def created_by_a_bound_name(x):
-    y = bound_zeros(3)
+def into_a_copy_of_a_plain_array(x):
+    y = PLAIN.copy()
     y[0] = x[0]
     return y
 
 
-def stacked_by_a_bound_name(x):
-    return bound_array([x[0], 1.0])
-
-
-def matrix_by_a_bound_name(x):
+def objects_by_a_bound_name(x):
     return bound_array([[x[0], 1.0], [x, x]], dtype=object)
 
 
 def vectorized(x):
     return np.vectorize(math.sin)(x)
+
+
+def formatted(x):
+    return x * len("%.2f" % x[0])  # noqa: UP031 - as people write it
+
+
+def a_numpy_number(x):
+    return np.float64(x[0]) * x
+
+
+def as_a_key(x):
+    return {x[0]: 1.0}[x[0]] * x
+
+
+def into_an_element_of_flat(x):
+    PLAIN.flat[0] = x[0]
+    return PLAIN
+
+
+def random_numbers_of_the_standard_library(x):
+    return x * random.random()
+
+
+def random_numbers_without_a_seed(x):
+    return x * np.random.default_rng().normal()
+
+
+def over_several_arrays(x):
+    return sum(a * b for a, b in np.nditer([x, x]))
 
 
 def random_numbers(x):
@@ -166,7 +191,7 @@ def no_such_ufunc(x):
 
 
 def no_such_function(x):
-    return np.roots(x)
+    return np.packbits(x > 0)
 
 
 def no_such_method(x):
@@ -209,12 +234,18 @@ REFUSED = [
     (close, DataDependentError, "np.where"),
     (equal, DataDependentError, "np.where"),
     (histogram, DataDependentError, ""),
-    (into_a_plain_array, DataDependentError, "farfunc.numpy.zeros"),
-    (into_a_slice_of_a_plain_array, DataDependentError, "farfunc.numpy.zeros"),
-    (created_by_a_bound_name, DataDependentError, "farfunc.numpy.zeros"),
-    (stacked_by_a_bound_name, DataDependentError, "np.stack"),
-    (matrix_by_a_bound_name, DataDependentError, "np.stack"),
-    (vectorized, DataDependentError, ""),
+    (into_a_plain_array, DataDependentError, "np.array(table)"),
+    (into_a_slice_of_a_plain_array, DataDependentError, "np.array(table)"),
+    (into_a_copy_of_a_plain_array, DataDependentError, "np.array(table)"),
+    (into_an_element_of_flat, DataDependentError, "np.array(table)"),
+    (objects_by_a_bound_name, UnsupportedOperator, "float"),
+    (vectorized, DataDependentError, "np.sin"),
+    (formatted, DataDependentError, "print(x)"),
+    (a_numpy_number, DataDependentError, "x.astype(np.float64)"),
+    (as_a_key, DataDependentError, "a position as the key"),
+    (random_numbers_of_the_standard_library, TraceError, "argument"),
+    (random_numbers_without_a_seed, TraceError, "seed"),
+    (over_several_arrays, UnsupportedOperator, "ndenumerate"),
     (random_numbers, TraceError, "argument"),
     (of_python, DataDependentError, ""),
     (of_numpy_scalar, DataDependentError, ""),

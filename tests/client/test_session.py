@@ -2,6 +2,7 @@
 
 import gc
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,13 @@ class TestEvaluate:
         with pytest.raises(farfunc.FunctionNotFound, match="f00"):
             converse(Session().evaluate(sin(), [], []), missing, as_json(INFO, 201), missing)
 
+    def test_the_line_of_the_equation_at_fault_is_named(self):
+        function = replace(sin(), sources=("arm.py:12, in forward",))
+        refusal = problem(errors.ForwardModeUnsupported("no", where="equations[0] (sin)"))
+        with pytest.raises(errors.ForwardModeUnsupported) as caught:
+            converse(Session().evaluate(function, [JACREV], [array([1.0, 2.0])]), refusal)
+        assert caught.value.where == "arm.py:12, in forward: equations[0] (sin)"
+
     def test_captures_travel_with_the_call(self):
         requests, _ = converse(Session().evaluate(sin(), [], [], None, {1: array([4.0])}), ok())
         assert decode_request(b"".join(requests[0].content)).captures[1].to_numpy().tolist() == [4.0]
@@ -94,10 +102,16 @@ class TestEvaluate:
         assert "x-timeout" not in request.headers
         assert request.seconds is None
 
-    @pytest.mark.parametrize("timeout", [0, -1.0, float("nan")])
+    @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), float("inf"), 1e12, 1e300, "5", True, 1j, [5]])
     def test_a_time_limit_is_positive(self, timeout):
-        with pytest.raises(farfunc.InvalidRequest, match="positive"):
+        with pytest.raises(farfunc.InvalidRequest, match="the timeout is") as caught:
             Session(timeout=timeout)
+        assert "positive" in caught.value.remedy
+
+    @pytest.mark.parametrize("timeout", [5, np.float32(5), np.int64(5)])
+    def test_a_time_limit_is_any_number(self, timeout):
+        (request,), _ = converse(Session(timeout=timeout).evaluate(sin(), [], []), ok())
+        assert request.headers["x-timeout"] == "5"
 
     def test_identities_are_remembered_as_long_as_their_functions(self):
         function = sin()
@@ -153,6 +167,14 @@ def test_what_is_no_answer_of_farfunc_is_a_failed_connection(response, words):
     assert len(caught.value.detail) < 300
 
 
+def test_a_url_with_a_path_too_many_is_a_failed_connection():
+    missing = as_json({"code": "not_found", "detail": "there is nothing at '/v1/v1/devices'"}, 404)
+    missing.headers["content-type"] = "application/problem+json"
+    with pytest.raises(farfunc.ConnectionFailed, match="nothing at '/v1/v1/devices'") as caught:
+        converse(Session().greet(), missing)
+    assert "URL" in caught.value.remedy
+
+
 @pytest.mark.parametrize("kept", [0, 7, 30, -1])
 def test_a_damaged_result_is_a_protocol_error(kept):
     whole = ok([1.0, 2.0])
@@ -193,6 +215,12 @@ class TestFunctions:
         assert (request.method, request.path) == ("GET", "/v1/functions/arm@3")
         assert info == FunctionInfo(INFO["id"], "arm", 3, INFO["signature"], (f64(2),))
         assert info.reference == "arm@3"
+
+    def test_describe_tells_all_that_the_server_does(self):
+        more = {"bytes": 312, "created": 1.5e9, "names": ["arm@3"], "versions": [1, 3], "operations": 8.0}
+        _, info = converse(Session().describe("arm"), as_json({**INFO, **more, "operators": {"sin": 2}}))
+        assert (info.nbytes, info.created, info.names, info.versions) == (312, 1.5e9, ("arm@3",), (1, 3))
+        assert (info.operators, info.operations) == ({"sin": 2}, 8.0)
 
     def test_types_that_no_worker_could_tell_are_unknown(self):
         _, info = converse(Session().describe("arm"), as_json({**INFO, "outputs": ["float64[2]", None]}))

@@ -65,7 +65,6 @@ def test_leaves():
     assert front_end.is_array(torch.ones(2))
     assert front_end.is_array(np.ones(2))
     assert not front_end.is_array(2.0)
-    assert not front_end.is_traced(torch.ones(2))
 
 
 @pytest.mark.parametrize(

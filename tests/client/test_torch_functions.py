@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from support.local_and_remote import FRONT_END, assert_same_as_local, evaluate, ops_of, traced, travelled
+from farfunc_protocol.errors import TraceError
+from support.evaluators import InProcess
+from support.local_and_remote import (
+    FRONT_END,
+    assert_same_as_local,
+    evaluate,
+    local,
+    ops_of,
+    remote,
+    traced,
+    travelled,
+)
 
 REVERSE = (None, "jacrev")  # where torch itself has no forward mode: fused attention
 torch.manual_seed(20260511)
@@ -20,6 +32,13 @@ sequence = torch.randn(3, 2, 8, dtype=torch.float64)
 weight = torch.randn(6, 6, dtype=torch.float64, requires_grad=True)
 parameter = nn.Parameter(torch.randn(6, dtype=torch.float64))
 mask = torch.rand(4, 6) > 0.5
+
+
+class Derived(torch.Tensor):
+    pass
+
+
+derived = torch.arange(6.0, dtype=torch.float64).as_subclass(Derived)
 mlp = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
 
 
@@ -76,6 +95,10 @@ FUNCTIONS = {
     "NumPy constants": lambda x: x * torch.from_numpy(np.arange(6.0)) + torch.as_tensor(np.ones(6)),
     "repeats": lambda x: torch.repeat_interleave(x, torch.tensor([1, 2, 0, 3]), dim=0),
     "distributions": lambda x: torch.distributions.Normal(x, x.exp()).log_prob(x * 2),
+    "a distribution that asks whether it is invalid": lambda x: torch.distributions.Wishart(
+        x[0, 0].exp() + 9, torch.eye(4, dtype=x.dtype)
+    ).log_prob(2 * torch.eye(4, dtype=x.dtype)),
+    "a constant of a class derived from Tensor": lambda x: x * derived + derived.sin() @ x.T.sum(1).expand(6),
     "losses": lambda x: F.cross_entropy(x, torch.tensor([0, 1, 2, 3])) + F.gaussian_nll_loss(x, x * 2, x.exp()),
     "an MLP": mlp,
     "other weights": lambda x: torch.func.functional_call(mlp, {"0.weight": x[:, :].new_ones(8, 6) * x[0]}, (x,)),
@@ -216,6 +239,95 @@ NATIVE = {
 @pytest.mark.parametrize("name", NATIVE)
 def test_transforms_of_torch_itself_inside(name):
     assert_same_as_local(NATIVE[name], x)
+
+
+class PartlyScripted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.jit.script(nn.Linear(6, 4))
+        self.outer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.outer(self.inner(x).tanh())
+
+
+@torch.jit.script
+def scripted_loop(x: torch.Tensor, count: int) -> torch.Tensor:
+    result = torch.zeros_like(x)
+    for index in range(count):
+        result[index] = x[index] * float(index) + result[index - 1]
+    result += x
+    return result
+
+
+TORCHSCRIPT = {
+    "a module": (lambda: torch.jit.script(mlp), mlp),
+    "a traced module": (lambda: torch.jit.trace(mlp, x), mlp),
+    "a function": (lambda: lambda x: scripted_loop(x, 3), lambda x: torch.cat((_loop(x, 3), x[3:]))),
+    "a part of a module": (lambda: PartlyScripted().double(), None),
+}
+
+
+def _loop(x, count):
+    rows, last = [], torch.zeros_like(x[0])
+    for index in range(count):
+        last = x[index] * index + last
+        rows.append(last + x[index])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("name", TORCHSCRIPT)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript(name):
+    """However often it has run: then TorchScript would make another graph of it, without derivatives."""
+    make, same = TORCHSCRIPT[name]
+    scripted = make()
+    if same is None:
+        same = lambda x: F.linear(  # noqa: E731
+            F.linear(x, scripted.inner.weight, scripted.inner.bias).tanh(), scripted.outer.weight, scripted.outer.bias
+        )
+    expected = local("jacrev", same, x)
+    for _ in range(3):
+        for transform in ("jacrev", "jacfwd"):
+            for left, right in zip(remote(transform, scripted, x), expected, strict=True):
+                torch.testing.assert_close(left, right.detach())
+
+
+class Rotary(nn.Module):
+    """It makes its table at the first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = None
+
+    def forward(self, x):
+        if self.table is None:
+            self.table = torch.zeros(6, dtype=x.dtype)
+            self.table[0::2] = torch.arange(3, dtype=x.dtype).cos()
+        return x * self.table
+
+
+@functools.cache
+def basis(n):
+    return torch.linspace(0.0, 1.0, n, dtype=torch.float64)
+
+
+def test_what_the_first_call_keeps_is_there_for_the_next():
+    module, expected = Rotary(), torch.func.jacrev(Rotary())(v[:5].new_ones(6))
+    for _ in range(2):
+        torch.testing.assert_close(InProcess().jacrev(module)(torch.ones(6, dtype=v.dtype)), expected)
+    assert type(module.table) is torch.Tensor
+    torch.testing.assert_close(torch.diag(module(torch.ones(6, dtype=v.dtype))), expected)
+    for _ in range(2):
+        torch.testing.assert_close(InProcess().jacrev(lambda v: v * basis(5))(v), torch.diag(basis(5)))
+    assert basis(5)[-1].item() == 1.0
+
+
+def test_what_depends_on_an_argument_has_nothing_to_keep():
+    kept = []
+    InProcess().jacrev(lambda v: kept.append(v * 2) or v)(v)
+    with pytest.raises(TraceError, match="outside the call"):
+        InProcess().jacrev(lambda v: v * kept[0])(v)
 
 
 def test_random_operators_draw_anew_each_time():

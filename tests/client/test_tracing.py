@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from farfunc._tracing import current_trace, front_end_for, numpy_front_end, running, spec_of, torch_front_end, trace
+from farfunc._front_ends import front_end_for, numpy_front_end, torch_front_end
+from farfunc._tracing import current_trace, running, spec_of, trace
 from farfunc_protocol.errors import DataDependentError, TraceError
 from farfunc_protocol.graph import TensorType
 

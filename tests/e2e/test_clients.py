@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import farfunc
-from farfunc import _address
+from farfunc import _default_address
 from support.environments import full_python
 from support.serving import RunningServer
 
@@ -18,7 +18,7 @@ DIAGONAL = np.diag(np.cos(X))
 
 @pytest.fixture(autouse=True)
 def _nothing_connected(monkeypatch):
-    monkeypatch.setattr(_address, "_connected", None)
+    monkeypatch.setattr(_default_address, "_connected", None)
     for name in ("FARFUNC_URL", "FARFUNC_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 

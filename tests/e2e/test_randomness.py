@@ -58,6 +58,7 @@ IN_PLACE = {
     "bernoulli_ by tensor": lambda x, **given: x.bernoulli_(torch.full((4,), 0.3), **given),
     "random_": lambda x, **given: x.random_(3, 9, **given),
     "rand": lambda x, **given: x + torch.rand(4, **given),
+    "exponential_ of empty_like": lambda x, **given: x + torch.empty_like(x).exponential_(**given),
     "randperm": lambda x, **given: x + torch.randperm(4, **given),
     "binomial": lambda x, **given: x + torch.binomial(torch.full((4,), 9.0), torch.full((4,), 0.3), **given),
     "poisson": lambda x, **given: x + torch.poisson(torch.full((4,), 3.0), **given),

@@ -1,6 +1,7 @@
 """Functions on a real server: named, versioned, described, listed, deleted, and used from elsewhere."""
 
 import uuid
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import farfunc
 from farfunc_protocol.document import function_to_bytes, identity
 
 Q = np.array([0.1, 0.2, 0.3])
+State = namedtuple("State", "q v")
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +47,17 @@ class TestNames:
         assert (handle.name, handle.version) == (None, None)
         np.testing.assert_allclose(farfunc.function(handle.id)(Q), np.tanh(Q) / 4)
 
+    @pytest.mark.parametrize("given", [State(Q, Q + 1), (Q, Q + 1)])
+    def test_a_class_of_the_one_who_registered_it_is_a_tuple_for_others(self, name, given):
+        handle = farfunc.register(lambda state: State(state.q * state.v, state.q), State(Q, Q), name=name)
+        assert isinstance(handle(State(Q, Q)), State)
+        found = farfunc.function(name)(given)
+        assert type(found) is tuple
+        np.testing.assert_allclose(found[0], Q * (Q + 1))
+        np.testing.assert_allclose(farfunc.function(name).jacrev()(given)[1][1], np.zeros((3, 3)))
+        with pytest.raises(farfunc.InvalidRequest, match="is given"):
+            farfunc.function(name)([Q, Q])
+
     @pytest.mark.parametrize("wrong", ["", "two words", "arm@3", "../arm", "7up", "sha256:00"])
     def test_what_is_no_name_is_refused(self, wrong):
         with pytest.raises(farfunc.InvalidRequest, match="name"):
@@ -68,6 +81,18 @@ class TestDescriptions:
         found = [info for info in farfunc.functions() if info.name == name]
         assert [info.reference for info in found] == [f"{name}@1", f"{name}@2"]
         assert {info.signature for info in found} == {"(float64[3]) -> float64[3]"}
+
+    def test_describe(self, name):
+        farfunc.register(np.sin, Q, name=name)
+        handle = farfunc.register(lambda q: np.sin(q) * np.sin(q + 1), Q, name=name)
+        info = farfunc.describe(f"{name}@2")
+        assert info == handle.info == farfunc.describe(name)
+        assert (info.id, info.signature, info.versions) == (handle.id, handle.signature, (1, 2))
+        assert info.operators == {"add.Scalar": 1, "mul.Tensor": 1, "sin": 2}
+        assert info.nbytes == len(function_to_bytes(handle.stored))
+        assert f"{name}@2" in info.names
+        with pytest.raises(farfunc.FunctionNotFound):
+            farfunc.describe(f"{name}@3")
 
     def test_more_than_one_page(self, name):
         handle = farfunc.register(np.sin, Q)

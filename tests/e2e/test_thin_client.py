@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 
+import httpx
 import numpy as np
 import pytest
 
@@ -119,6 +120,28 @@ def test_asyncio(server_url):
 
     for step, jacobian in enumerate(asyncio.run(main())):
         np.testing.assert_allclose(jacobian, np.diag(np.cos(Q + step)))
+
+
+def test_the_graph_is_sent_once(server_url):
+    class Counting(httpx.HTTPTransport):
+        def handle_request(self, request):
+            asked.append((request.url.path, int(request.headers.get("content-length", 0))))
+            return super().handle_request(request)
+
+    asked = []
+    salt, scale = np.array(float(uuid.uuid4().int % 2**40)), np.ones(100_000)
+    with farfunc.Client(server_url, transport=Counting()) as client:
+        jacobian = client.jacfwd(lambda q: np.sin(q) * scale[:7] + salt * scale.sum())
+        results = [jacobian(Q + step) for step in range(3)]
+        assert [path for path, _ in asked] == ["/v1/evaluate", "/v1/functions", *["/v1/evaluate"] * 3]
+        asked.clear()
+        scale[0] = 2.0  # one of the arrays that it closes over: the graph is the same, one value is open from now on
+        results += [jacobian(Q + step) for step in range(3)]
+        assert [path for path, _ in asked].count("/v1/functions") <= 1
+        assert max(size for _, size in asked) < 2000, "what did not change stays there"
+    for step, result in enumerate(results):
+        factors = np.ones(7) if step < 3 else np.array([2.0, 1, 1, 1, 1, 1, 1])
+        np.testing.assert_allclose(result, np.diag(np.cos(Q + step % 3) * factors))
 
 
 def test_a_branch_on_a_traced_value_names_the_line():

@@ -18,9 +18,9 @@ from farfunc_protocol.document import (
     identity,
 )
 from farfunc_protocol.errors import FarfuncError, InvalidGraph, LimitExceeded, ProtocolError, UnsupportedVersion
+from farfunc_protocol.graph import format_function
 from farfunc_protocol.graph_json import graph_from_json, graph_to_json, tensor_type_from_text
 from farfunc_protocol.limits import Limits
-from farfunc_protocol.printer import format_function
 from farfunc_protocol.strict_json import canonical_json, parse_json
 from farfunc_protocol.validate import validate_function
 from golden import functions

@@ -93,3 +93,12 @@ def test_any_problem_document_becomes_an_error(problem):
     assert type(error) is FarfuncError
     assert error.detail
     assert error.where is error.remedy is error.retry_after is None
+
+
+def test_a_problem_is_short_however_much_it_quotes():
+    problem = errors.InvalidRequest(
+        f"in_dims={'0, ' * 1_000_000} does not fit", where=f"args.{'k' * 1_000_000}"
+    ).to_problem()
+    assert len(str(problem)) < 10_000
+    assert problem["detail"].startswith("in_dims=0, 0")
+    assert problem["detail"].endswith("does not fit")

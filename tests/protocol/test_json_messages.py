@@ -136,6 +136,24 @@ def test_the_response_has_the_structure_of_the_result():
     assert packed[0]["base64"] == "AAAAAAAA+D8="
 
 
+@pytest.mark.parametrize(
+    ("function", "document", "remedy"),
+    [
+        (SIN, {"args": [1, 2]}, "args is the list of the arguments: one vector stands in it as [[1, 2, 3]]"),
+        (SIN, {"args": [[1, 2]], "transforms": [{"transform": "jvp"}]}, "give [[float64[2]], [float64[2]]]"),
+        (SIN, {"args": [[[1, 2]]], "transforms": [{"transform": "vjp"}]}, "give [[float64[2]], float64[2]]"),
+        (TREES, {"args": [[1]]}, 'give [{"w": float64[2], "b": float64[2]}, [float64[2], "tanh"]]'),
+        (SIN, {"args": [[[1, 2]]]}, "one axis more is mapped by a vmap in the transforms; each vmap takes one axis"),
+        (SIN, {"args": [[1, 2]], "transforms": [{"transform": "vmap"}]}, "give 2 axes; each vmap takes one of them"),
+        (SIN, {"args": [1.0]}, "give 1 axis"),
+    ],
+)
+def test_what_has_another_form_is_told_the_right_one(function, document, remedy):
+    with pytest.raises(InvalidRequest) as caught:
+        bind(function, [VECTOR] * len(function.graph.outputs), **document)
+    assert caught.value.remedy == remedy
+
+
 OPEN = function(((0, 0), {}), 0, (TensorType("float64", ("n", "m")), TensorType("float64", ("n",))), (2,))
 
 

@@ -276,3 +276,12 @@ def test_every_transform_has_both_forms():
 
     assert set(TRANSFORMS) | {"call"} == TRANSFORM_NAMES
     assert all(issubclass(kind, FarfuncError) for kind in (TransformError, InvalidGraph))
+
+
+@pytest.mark.parametrize("kind", [lambda inner: [inner], lambda inner: {"w": inner}])
+def test_axes_nested_beyond_every_tree_are_refused(kind):
+    axes = 0
+    for _ in range(500):
+        axes = kind(axes)
+    with pytest.raises(InvalidRequest, match="at most 64 levels"):
+        from_json({"transform": "vmap", "in_dims": axes})

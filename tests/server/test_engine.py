@@ -227,3 +227,38 @@ def test_a_process_is_well_until_a_level_or_a_dispatch_key_stays_behind():
     with torch._C._AutoDispatchBelowAutograd():
         assert not engine.is_well()
     assert engine.is_well()
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "places"),
+    [
+        ("select_scatter", {"dim": 0, "index": -1}, np.s_[-1]),
+        ("select_scatter", {"dim": 1, "index": 1}, np.s_[:, 1]),
+        ("slice_scatter", {"dim": 0, "start": 1, "end": 4, "step": 2}, np.s_[1:4:2]),
+        ("slice_scatter", {"dim": 1, "start": 1}, np.s_[:, 1:]),
+    ],
+)
+def test_complex_numbers_written_to_a_part_have_derivatives(engine, op, attributes, places):
+    """In torch 2.13 they have none: "does not support automatic differentiation for outputs with complex dtype"."""
+    x = np.arange(12.0).reshape(4, 3) * (1 + 2j)
+    part = x[places] * 1j
+    types = [TensorType("complex128", value.shape) for value in (x, part)]
+    graph = Graph(tuple(types), (), (Equation(op, (0, 1), attributes, (2,)),), (2,))
+    expected = x.copy()
+    expected[places] = part
+    arguments = [array(value, value.dtype) for value in (x, part)]
+    assert np.array_equal(engine.evaluate(wrapped(graph), (), arguments)[0].to_numpy(), expected)
+    cotangent = np.ones((4, 3)) * (2 - 1j)
+    _, by_x, by_part = (
+        result.to_numpy()
+        for result in engine.evaluate(
+            wrapped(graph), (FlatTransform("vjp", {}),), [*arguments, array(cotangent, cotangent.dtype)]
+        )
+    )
+    left = cotangent.copy()
+    left[places] = 0
+    assert np.array_equal(by_x, left)
+    assert np.array_equal(by_part, cotangent[places])
+    tangents = [array(value, value.dtype) for value in (x, part)]
+    _, tangent = engine.evaluate(wrapped(graph), (FlatTransform("jvp", {}),), [*arguments, *tangents])
+    assert np.array_equal(tangent.to_numpy(), expected)

@@ -1,5 +1,6 @@
 """The store: names and versions, and what a death at any moment leaves."""
 
+import errno
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import time
 import pytest
 
 from farfunc_protocol.document import identity
-from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ServerError
+from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ServerError, StorageFailed
 from farfunc_server.store import Store, check_name
 
 
@@ -197,3 +198,54 @@ def test_nothing_answered_for_is_lost_when_killed_at_any_moment(tmp_path):
     with sqlite3.connect(tmp_path / "farfunc.sqlite3") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+def _full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(store, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _full_disk)
+        with pytest.raises(StorageFailed, match="cannot write to its data folder: No space left on device"):
+            store.add(b"a", "() -> ()", "arm")
+    assert os.listdir(tmp_path / "functions") == []
+    assert store.add(b"a", "() -> ()", "arm").version == 1
+
+
+def test_a_database_that_takes_nothing_more_recovers(store):
+    entry = store.add(b"a", "() -> ()", "arm")
+    (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
+    store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StorageFailed, match="full"):
+        store.add(b"b", "x" * 100_000, "arm")
+    assert store.find("arm") == entry
+    store._writer.execute("PRAGMA max_page_count = 1000000")
+    assert store.add(b"b", "x" * 100_000, "arm").version == 2
+
+
+def test_a_damaged_database_is_said(tmp_path):
+    Store(tmp_path).close()
+    for file in tmp_path.glob("farfunc.sqlite3*"):
+        file.write_bytes(b"not a database" * 1000)
+    with pytest.raises(ServerError, match=r"the database of the data folder .* cannot be used: file is not a database"):
+        Store(tmp_path)
+
+
+def test_a_function_that_was_deleted_meanwhile_is_not_found(store):
+    id = store.add(b"a", "() -> ()", "arm").id
+    store.delete("arm")
+    with pytest.raises(FunctionNotFound):
+        store.read(id)
+
+
+def test_adding_tells_of_what_was_added(store, monkeypatch):
+    find = store.find
+
+    def find_later(reference):
+        monkeypatch.setattr(store, "find", find)
+        store.add(b"another", "", "arm")  # as another thread may, as soon as the lock is free
+        return find(reference)
+
+    monkeypatch.setattr(store, "find", find_later)
+    assert store.add(b"a", "", "arm").id == identity(b"a")

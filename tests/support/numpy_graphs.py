@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from farfunc._tracing import Traced, numpy_front_end, spec_of, trace
+from farfunc._front_ends import numpy_front_end
+from farfunc._tracing import Traced, spec_of, trace
 from farfunc_protocol.ops import OPS
 from farfunc_protocol.pytree import flatten, unflatten
 from farfunc_protocol.schema import REQUIRED

@@ -38,13 +38,14 @@ def _callee(code: Any, offset: int) -> tuple[str | None, bool]:
     What is called begins where the call expression begins: a variable, and then attributes of it.
     """
     instructions = list(dis.get_instructions(code))
-    call = next((item for item in instructions if item.offset == offset), None)
+    # Python 3.11 counts the caches behind an instruction that calls a function of Python.
+    call = next((item for item in reversed(instructions) if item.offset <= offset), None)
     if call is None or call.positions is None or call.positions.lineno is None:
         return None, False
     start = (call.positions.lineno, call.positions.col_offset)
     chain: list[Any] = []
     for item in instructions:
-        if item.offset >= offset:
+        if item.offset >= call.offset:
             break
         where = item.positions
         if where is None or (where.lineno, where.col_offset) != start:

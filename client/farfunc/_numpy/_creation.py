@@ -89,7 +89,12 @@ def _own(made: Any, given: Any) -> Any:
     """A new array as one that can hold traced values; what shares memory with the caller's stays what it is."""
     if type(made) is not np.ndarray or made.dtype.kind not in "biufcV":
         return made
-    return made if isinstance(given, np.ndarray) and np.may_share_memory(made, given) else Tracer.of_array(made)
+    return made if _is_ndarray(given) and np.may_share_memory(made, given) else Tracer.of_array(made)
+
+
+def _is_ndarray(given: Any) -> bool:
+    """Whether it is NumPy's own array: a Tracer passes for one under ``isinstance``."""
+    return isinstance(given, np.ndarray) and not isinstance(given, Tracer)
 
 
 class ConcatenatorByIndex:
@@ -126,7 +131,7 @@ def _converted(given: Tracer, dtype: Any) -> Tracer:
 @_stands_for(np.asarray)
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, **rest: Any) -> Any:
     """``np.asarray``: the array itself where it is one already."""
-    if isinstance(a, np.ndarray) and not copy:
+    if _is_ndarray(a) and not copy:
         return _own(_asarray(a, dtype, order), a)
     return array(a, dtype, copy=copy, order=order)
 
@@ -134,13 +139,13 @@ def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None =
 @_stands_for(np.asanyarray)
 def asanyarray(a: Any, dtype: Any = None, order: Any = None, **rest: Any) -> Any:
     """``np.asanyarray``."""
-    return _own(_asanyarray(a, dtype, order), a) if isinstance(a, np.ndarray) else array(a, dtype, copy=None)
+    return _own(_asanyarray(a, dtype, order), a) if _is_ndarray(a) else array(a, dtype, copy=None)
 
 
 @_stands_for(np.ascontiguousarray)
 def ascontiguousarray(a: Any, dtype: Any = None, **rest: Any) -> Any:
     """``np.ascontiguousarray``: at least one axis, in C order."""
-    if isinstance(a, np.ndarray):
+    if _is_ndarray(a):
         return _own(_ascontiguousarray(a, dtype), a)
     made: Any = np.atleast_1d(array(a, dtype, copy=None))
     return made if made.strides_in_elements() is None else copy(made)

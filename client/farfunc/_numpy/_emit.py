@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from farfunc_protocol.builder import Value, ValueOperand
-from farfunc_protocol.errors import InvalidGraph, UnsupportedOperator
+from farfunc_protocol.builder import ForeignValue, Value, ValueOperand
+from farfunc_protocol.errors import InvalidGraph, TraceError, UnsupportedOperator
 from farfunc_protocol.ops import OPS
 
 from ._current import current_trace
@@ -29,6 +29,12 @@ def add_many(op: str, *operands: ValueOperand, **attributes: Any) -> tuple[Value
         raise UnsupportedOperator(f"{op} has no row in the op table", where=user_line())
     try:
         return current_trace().add(op, operands, row.schema.normalise(attributes))
+    except ForeignValue as error:
+        raise TraceError(
+            f"a traced array of another trace is used: {error}",
+            where=user_line(),
+            remedy="keep no traced array in a variable, attribute or cache that outlives its function",
+        ) from None
     except InvalidGraph as error:
         if "defined for" in error.detail:  # the operator exists, but not for such numbers
             raise UnsupportedOperator(error.detail, where=user_line(), remedy=error.remedy) from None

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value, ValueOperand
-from farfunc_protocol.errors import InvalidArray, MutationError, TraceError, UnsupportedOperator
+from farfunc_protocol.errors import FarfuncError, InvalidArray, MutationError, TraceError, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
 
 from .._memory import check_writable_array, refuse_shared, share_memory
+from .._signals import NeedsStatic
+from .._walk import register_array
 from .._writes import Alias, Returned, Write
-from . import _function_calls, _functions, _indexing, _methods, _ufunc_calls
+from . import _function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls
 from ._current import pop_trace, push_trace
 from ._dtypes import graph_dtype
 from ._operands import holds_tracer, lower
@@ -39,13 +41,11 @@ class NumpyFrontEnd:
 
     def is_array(self, leaf: Any) -> bool:
         """Whether the leaf becomes an input."""
+        if isinstance(leaf, Tracer):
+            return True
         if isinstance(leaf, np.ndarray | np.generic):
             return leaf.dtype.kind in "biufc" or leaf.dtype.name == "bfloat16"
-        return isinstance(leaf, Tracer | float | complex)
-
-    def is_traced(self, leaf: Any) -> bool:
-        """Whether its value is not known."""
-        return is_traced(leaf)
+        return isinstance(leaf, float | complex)
 
     def type_of(self, leaf: Any) -> TensorType:
         """Its dtype and shape."""
@@ -64,6 +64,10 @@ class NumpyFrontEnd:
             return result[()]
         return result if result.flags.writeable else result.copy()
 
+    def results(self, call: Any, arrays: Sequence[Array], like: Any) -> list[Any]:
+        """The result leaves of a call."""
+        return [self.from_array(array, like) for array in arrays]
+
     def check_overwrite(self, leaves: Sequence[Any], written: Sequence[int]) -> None:
         """Refuse to write to arguments that NumPy does not write to, or that share memory."""
         for position in written:
@@ -80,6 +84,20 @@ class NumpyFrontEnd:
         """The call's own array; None where it would be a view."""
         return leaf if all(first == second for first, second in returned.axes) else None
 
+    def settings(self) -> None:
+        """Nothing outside of a function changes what it computes."""
+
+    def draw(self, draws: None) -> dict[str, Any]:
+        """A seed for the function's random numbers, drawn from NumPy's own generator."""
+        return {"seed": int(np.random.randint(0, 2**63 - 1, dtype=np.int64))}
+
+    def drawn(self, draws: None, state: Array) -> None:
+        """Do nothing: a seed leaves no state behind."""
+
+    def guard(self, chain: Sequence[Any]) -> AbstractContextManager[Any]:
+        """Refuse nothing."""
+        return nullcontext()
+
     @contextmanager
     def start(self) -> Iterator[NumpyTrace]:
         """Begin a trace in this thread."""
@@ -89,9 +107,9 @@ class NumpyFrontEnd:
             with patched():
                 yield trace
         except ValueError as error:
-            # NumPy wraps what float(tracer) raises: "setting an array element with a sequence".
-            if isinstance(error.__cause__, TraceError):
-                raise error.__cause__ from None
+            # NumPy wraps what float(tracer) raises, or drops it: "setting an array element with a sequence".
+            if isinstance(trace.refused, TraceError) and not isinstance(error, FarfuncError):
+                raise trace.refused from None
             raise
         finally:
             pop_trace()
@@ -108,16 +126,23 @@ class NumpyTrace:
         The innermost builder.
     python_numbers:
         The inputs that may stand for a Python number of the call, by id.
+    refused:
+        The first error that was raised for what the function asked; where it has caught that, it is raised again.
     """
 
     def __init__(self, front_end: NumpyFrontEnd) -> None:
         self.front_end = front_end
         self.builder = GraphBuilder()
         self.python_numbers: dict[int, Value] = {}
+        self.refused: TraceError | NeedsStatic | None = None
         self._arguments: dict[int, tuple[Value, Place]] = {}
         self._equations: dict[tuple[Any, ...], tuple[Value, ...]] = {}
         self._types: dict[tuple[Any, ...], tuple[TensorType, ...]] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Array] = {}
+
+    def user_line(self) -> str | None:
+        """The user's own line that is running."""
+        return user_line()
 
     @contextmanager
     def nested(self) -> Iterator[GraphBuilder]:
@@ -148,6 +173,10 @@ class NumpyTrace:
                 self.python_numbers[id(value)] = value
             leaf._is_weak = bool(is_python_number)
         return leaf
+
+    def argument(self, value: Value, like: Any) -> Tracer:
+        """An argument of the call, which ``like`` is."""
+        return self.lift(value, is_python_number=type(like) in (float, complex))
 
     def written(self, inputs: Sequence[Value]) -> list[tuple[Write, Value]]:
         """Which of a body's arguments were written to, and what they hold now."""
@@ -186,7 +215,7 @@ class NumpyTrace:
 
     def lower(self, leaf: Any) -> Value:
         """The value of a result; a concrete array becomes a constant."""
-        if isinstance(leaf, np.ndarray) and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
+        if type(leaf) is np.ndarray and leaf.dtype == object and holds_tracer(leaf.ravel().tolist()):
             raise UnsupportedOperator(
                 "an array of objects that holds traced arrays cannot be returned",
                 where=user_line(),
@@ -218,7 +247,23 @@ class NumpyTrace:
         return self.builder.constant(self._constants[key])
 
 
-_ = (_function_calls, _functions, _indexing, _methods, _ufunc_calls)  # importing them registers what they implement
+class _Tracers:
+    """Arrays of an earlier trace that a program has kept: a table in a cache, for instance."""
+
+    def describe(self, array: Tracer) -> tuple[Any, ...] | None:
+        return None if is_traced(array) else (array.dtype.str, array.shape)
+
+    def snapshot(self, array: Tracer) -> np.ndarray:
+        return np.array(array.content())
+
+    def unchanged(self, array: Tracer, snapshot: np.ndarray) -> bool:
+        return not is_traced(array) and np.asarray(array.content()).tobytes() == snapshot.tobytes()
+
+
+register_array(Tracer, _Tracers())
+
+# Importing them registers what they implement.
+_ = (_function_calls, _functions, _indexing, _methods, _tensor_methods, _ufunc_calls)
 
 
 def _each(function: Callable[[Any], Any], operands: tuple[ValueOperand, ...]) -> tuple[Any, ...]:

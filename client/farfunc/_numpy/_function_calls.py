@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._current import is_tracing
 from ._operands import holds_traced, plain
 from ._refusals import data_dependent, unsupported
 from ._registry import FUNCTIONS, VIEWS, method, name_of
@@ -35,7 +36,7 @@ _DATA_DEPENDENT: dict[Callable[..., Any], tuple[str, str]] = {
 def call_function(_: Tracer, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply a function of NumPy."""
     traced = holds_traced(args) or holds_traced(kwargs)
-    if not traced and function not in VIEWS:
+    if not traced and (function not in VIEWS or not is_tracing()):
         return _concrete(function, args, kwargs)
     implementation = FUNCTIONS.get(function)
     if implementation is not None:

@@ -266,7 +266,7 @@ def _expand(items: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
 
 
 def _is_mask(item: Any) -> bool:
-    return isinstance(item, np.ndarray) and item.dtype == bool
+    return isinstance(item, np.ndarray) and item.dtype == bool and not isinstance(item, Tracer)
 
 
 def _axes_used(item: Any) -> int:
@@ -280,7 +280,7 @@ def _normalise(item: Any) -> Any:
         return item
     if isinstance(item, Tracer) and not is_traced(item):
         item = item.content()
-    if isinstance(item, bool | np.bool_):
+    if isinstance(item, bool | np.bool_) and not isinstance(item, Tracer):
         return _NoAxis(bool(item))
     if isinstance(item, int):
         return item

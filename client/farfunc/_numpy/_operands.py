@@ -188,4 +188,4 @@ def dtype_of(*operands: Any) -> np.dtype:
 
 def ensure_sequence(arrays: Any) -> Sequence[Any]:
     """The parts of an argument that is a list of arrays, or an array that stands for its rows."""
-    return [arrays[i] for i in range(len(arrays))] if isinstance(arrays, Tracer | np.ndarray) else list(arrays)
+    return [arrays[i] for i in range(arrays.shape[0])] if isinstance(arrays, Tracer | np.ndarray) else list(arrays)

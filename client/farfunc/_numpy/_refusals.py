@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
+from types import FrameType
 from typing import NoReturn
 
 from farfunc_protocol.builder import Value
-from farfunc_protocol.errors import DataDependentError, UnsupportedOperator
+from farfunc_protocol.errors import DataDependentError, TraceError, UnsupportedOperator
 
 from .._signals import NeedsStatic
 from ._current import current_trace
 from ._source import user_line, user_text
 
-__all__ = ["UnknownAttribute", "data_dependent", "no_such_attribute", "unsupported", "value_needed"]
+__all__ = [
+    "UnknownAttribute",
+    "data_dependent",
+    "no_such_attribute",
+    "not_hashable",
+    "refuse",
+    "unsupported",
+    "value_needed",
+]
 
 _BRANCH = (
     "compute both sides and choose: np.where(condition, a, b), np.minimum, np.maximum, np.clip; "
@@ -33,9 +43,10 @@ _ARRAY = (
     "for a function of another library, write it with NumPy or torch"
 )
 _WRITE = (
-    "make the array inside the function with np.zeros, np.array or x.copy() called through the numpy module "
-    "(or with farfunc.numpy.zeros), so that it can hold traced values; or use np.stack"
+    "an array from outside, or its .copy(), holds numbers only: inside the function make it with np.array(table), "
+    "np.zeros or the like, so that it can hold traced values; or use np.stack"
 )
+_TEXT = "print the array itself, print(x) or f'{x}': its dtype and shape are known, its value is not"
 
 
 class UnknownAttribute(UnsupportedOperator, AttributeError):
@@ -52,7 +63,28 @@ def unsupported(what: str, alternatives: Iterable[str] = (), *, name: str = "", 
     """Raise UnsupportedOperator, with the nearest of the alternatives as the remedy."""
     if remedy is None:
         remedy = _near(name, alternatives)
-    raise UnsupportedOperator(what, where=user_line(), remedy=remedy)
+    refuse(UnsupportedOperator(what, where=user_line(), remedy=remedy))
+
+
+def refuse(error: TraceError | NeedsStatic) -> NoReturn:
+    """Raise, and remember it: a function that catches this and goes on is not the one that NumPy runs.
+
+    ``try: v = float(x) except Exception: v = 1.0`` would otherwise be differentiated with v = 1.0.
+    """
+    trace = current_trace()
+    if trace.refused is None and not _is_logging():
+        trace.refused = error
+    raise error
+
+
+def _is_logging() -> bool:
+    """Whether the value is asked for by ``logging.debug("%.2f", x)``, which reports the error and changes nothing."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "logging":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _near(name: str, alternatives: Iterable[str]) -> str:
@@ -62,7 +94,7 @@ def _near(name: str, alternatives: Iterable[str]) -> str:
 
 def data_dependent(what: str, kind: str = "shape") -> NoReturn:
     """Raise DataDependentError for a result that depends on traced values."""
-    raise DataDependentError(what, where=user_line(), remedy=_REMEDIES[kind])
+    refuse(DataDependentError(what, where=user_line(), remedy=_REMEDIES[kind]))
 
 
 def value_needed(value: Value, asked: str, kind: str) -> NoReturn:
@@ -76,9 +108,27 @@ def value_needed(value: Value, asked: str, kind: str) -> NoReturn:
         remedy=_remedy(kind),
     )
     inputs = _python_numbers(value)
-    if inputs:
-        raise NeedsStatic(inputs, error)
-    raise error
+    refusal = NeedsStatic(inputs, error) if inputs else error
+    if _numpy_has_one(value, kind):
+        refuse(refusal)
+    raise refusal
+
+
+def not_hashable(value: Value) -> NoReturn:
+    """Refuse a traced number as a key."""
+    raise DataDependentError(
+        f"a set, a dict or functools.lru_cache needs the value of a traced {value.type} as a key, which is only known "
+        "when the function is evaluated",
+        where=user_line(),
+        remedy="use a name or a position as the key; leave functools.lru_cache away from functions of traced numbers",
+    )
+
+
+def _numpy_has_one(value: Value, kind: str) -> bool:
+    """Whether NumPy would have given a value, and not raised an error of its own."""
+    if kind == "index":
+        return not value.type.shape and value.type.dtype.startswith(("int", "uint", "bool"))
+    return kind not in ("bool", "number") or all(length == 1 for length in value.type.shape)
 
 
 def _remedy(kind: str) -> str:
@@ -87,6 +137,11 @@ def _remedy(kind: str) -> str:
     text = user_text()
     if re.match(r"[\w.]+\s*\[.*\]\s*([-+*/@&|^%]|//|\*\*)?=(?!=)", text):
         return _WRITE
+    if re.search(r"%[-+ #0-9.]*[diouxXeEfFgG]", text):
+        return _TEXT
+    converted = re.search(r"\bnp\.((?:float|int|complex|uint)\d+|bool_|double|single|intp)\(", text)
+    if converted:
+        return f"use x.astype(np.{converted[1]}) instead of np.{converted[1]}(x)"
     called = re.search(r"\bmath\.(\w+)", text)
     if called:
         return f"use np.{called[1]} instead of math.{called[1]}"

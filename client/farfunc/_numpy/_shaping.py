@@ -8,11 +8,12 @@ import numpy as np
 
 from ._layout import can_reshape, is_contiguous
 from ._operands import as_array, emit, lower, plain
+from ._refusals import unsupported
 from ._registry import implements, method
 from ._steps import Component, Diagonal, Expand, Flip, NewAxis, Permute, Reshape, Squeeze, Step
 from ._tracer import Tracer, is_traced
 
-__all__ = ["axes_of", "axis_of", "copy", "view_of"]
+__all__ = ["as_strided", "axes_of", "axis_of", "computable", "copy", "reduced_axes", "view_of"]
 
 
 def axis_of(axis: Any, rank: int) -> int:
@@ -23,6 +24,20 @@ def axis_of(axis: Any, rank: int) -> int:
 def axes_of(axis: Any, rank: int) -> tuple[int, ...]:
     """Non-negative axes, all of them for None."""
     return tuple(range(rank)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, rank)
+
+
+def reduced_axes(axis: Any, rank: int) -> tuple[int, ...]:
+    """The axes of a reduction: NumPy lets an array without axes be reduced along axis 0."""
+    if rank == 0 and axis in (0, -1, (0,), (-1,)):
+        return ()
+    return axes_of(axis, rank)
+
+
+def computable(a: Any, what: str) -> Any:
+    """The array in a dtype that torch orders and reverses: not uint16, uint32 and uint64."""
+    if a.dtype == np.uint64:
+        unsupported(f"{what} of uint64 cannot be traced", remedy="convert to int64 or float64 first")
+    return astype(a, np.int64) if a.dtype in (np.uint16, np.uint32) else a
 
 
 def view_of(array: Any, *steps: Step, is_writable: bool = True) -> Tracer:
@@ -182,7 +197,7 @@ def squeeze(a: Any, axis: Any = None) -> Tracer:
     if axis is None:
         axes = tuple(place for place, length in enumerate(a.shape) if length == 1)
     else:
-        axes = axes_of(axis, a.ndim)
+        axes = reduced_axes(axis, a.ndim)
         if any(a.shape[place] != 1 for place in axes):
             raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
     return view_of(a, *(Squeeze(place) for place in sorted(axes, reverse=True)))
@@ -324,6 +339,29 @@ def _ndim(a: Any) -> int:
 def _size(a: Any, axis: Any = None) -> int:
     a = as_array(a)
     return a.size if axis is None else int(np.prod([a.shape[place] for place in axes_of(axis, a.ndim)], dtype=np.int64))
+
+
+def as_strided(x: Any, shape: Any = None, strides: Any = None, subok: bool = False, writeable: bool = True) -> Any:
+    """``np.lib.stride_tricks.as_strided`` of an array in C order, as a copy."""
+    x = as_array(x)
+    shape = x.shape if shape is None else tuple(shape)
+    places = np.zeros(shape, np.int64)
+    for axis, stride in enumerate(x.strides if strides is None else strides):
+        step, rest = divmod(int(stride), x.itemsize)
+        steps = np.arange(shape[axis]) * step
+        places = places + steps.reshape((-1,) + (1,) * (len(shape) - axis - 1))
+        if rest:
+            unsupported("np.lib.stride_tricks.as_strided reads between elements, and cannot be traced")
+    if (
+        (isinstance(x, Tracer) and x.strides_in_elements() is not None)
+        or places.min(initial=0) < 0
+        or (places.max(initial=-1) >= x.size)
+    ):
+        unsupported(
+            "np.lib.stride_tricks.as_strided of an array that is no C order, or beyond its ends, cannot be traced",
+            remedy="use np.lib.stride_tricks.sliding_window_view, or np.ascontiguousarray first",
+        )
+    return np.take(ravel(x), places)
 
 
 @implements(np.roll)

@@ -13,7 +13,7 @@ import numpy
 
 import farfunc_protocol
 
-__all__ = ["user_line", "user_text"]
+__all__ = ["is_of_user", "user_line", "user_text"]
 
 _OURS = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
@@ -39,6 +39,11 @@ def user_text() -> str:
     """The text of that line, where its file can be read; otherwise nothing."""
     frame = _user_frame()
     return "" if frame is None else linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+
+
+def is_of_user(frame: FrameType) -> bool:
+    """Whether a frame runs the user's own code."""
+    return _place(frame.f_code.co_filename) == "user"
 
 
 def _user_frame() -> FrameType | None:

@@ -16,7 +16,7 @@ import numpy as np
 from farfunc_protocol.builder import GraphBuilder, Value
 from farfunc_protocol.errors import MutationError
 
-from ._current import current_trace
+from ._current import current_trace, is_tracing
 from ._emit import constant
 from ._layout import Strides, through
 from ._source import user_line
@@ -51,7 +51,7 @@ class Storage:
     def __init__(self, content: Content, *, is_argument: bool = False, strides: Strides = None) -> None:
         self.content = content
         self.generation = 0
-        self.builder = current_trace().builder
+        self.builder = current_trace().builder if is_tracing() else None
         self.is_argument = is_argument
         self.first_write: str | None = None
         self.strides = strides

@@ -14,7 +14,7 @@ from farfunc_protocol.builder import Value
 from .._signals import NeedsTorch
 from ._dtypes import numpy_dtype
 from ._layout import Strides
-from ._refusals import no_such_attribute, value_needed
+from ._refusals import no_such_attribute, not_hashable, value_needed
 from ._registry import METHODS
 from ._source import user_line
 from ._steps import Step
@@ -23,6 +23,21 @@ from ._storage import Content, Place, Storage
 __all__ = ["Tracer", "is_traced"]
 
 _NUMBERS = (int, float, complex)
+
+
+class _ScalarHasNone(TypeError, AttributeError):
+    """``len(s)`` of a scalar is a TypeError, ``hasattr(s, "__len__")`` is False."""
+
+
+class _Length:
+    """``__len__``, which arrays have and NumPy's scalars have not: programs ask by ``hasattr(t, "__len__")``."""
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        if instance._is_scalar:
+            raise _ScalarHasNone(f"object of type 'numpy.{instance.dtype.name}' has no len()")
+        return instance._length
 
 
 class Tracer:
@@ -63,6 +78,15 @@ class Tracer:
         """A new base with a concrete content, which becomes its own."""
         strides = None if array.flags.c_contiguous else tuple(s // array.itemsize for s in array.strides)
         return cls(Place(Storage(array, strides=strides)), array.dtype, array.shape)
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        """What NumPy has here, for ``isinstance``: a program that asks goes the same way as without a trace."""
+        if not self._is_scalar:
+            return np.ndarray
+        if self._is_weak:
+            return complex if self.dtype.kind == "c" else float
+        return self.dtype.type
 
     # What the other modules of the front end use.
 
@@ -121,11 +145,19 @@ class Tracer:
         return self.size * self.dtype.itemsize
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from one element to the next along each axis."""
+        found = self.strides_in_elements()
+        if found is None:
+            found = tuple(int(np.prod(self.shape[axis + 1 :], dtype=np.int64)) for axis in range(self.ndim))
+        return tuple(step * self.dtype.itemsize for step in found)
+
+    @property
     def device(self) -> str:
         """``"cpu"``, as the array API standard has it for NumPy: where it is computed is the server's affair."""
         return "cpu"
 
-    def __len__(self) -> int:
+    def _length(self) -> int:
         if not self.shape:
             raise TypeError("len() of unsized object")
         return self.shape[0]
@@ -134,6 +166,8 @@ class Tracer:
         if not self.shape:
             raise TypeError("iteration over a 0-d array")
         return (self[index] for index in range(self.shape[0]))
+
+    __len__ = _Length()
 
     def __repr__(self) -> str:
         content = self.content()
@@ -144,7 +178,11 @@ class Tracer:
         content = self.content()
         return repr(self) if isinstance(content, Value) else format(content[()], specification)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        content = self.content()
+        if not self._is_scalar or not isinstance(content, Value):
+            raise TypeError("unhashable type: 'numpy.ndarray'")
+        not_hashable(content)
 
     # Protocols.
 
@@ -155,9 +193,13 @@ class Tracer:
         return METHODS["__array_function__"](self, function, args, kwargs)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        import farfunc.numpy
+        return METHODS["__array_namespace__"](self)
 
-        return farfunc.numpy
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return np.array(self._number("DLPack", "array")).__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return np.zeros(0).__dlpack_device__()
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -289,6 +331,7 @@ class Tracer:
 _PROPERTIES: dict[str, Callable[[Any], Any]] = {
     "T": np.transpose,
     "mT": np.matrix_transpose,
+    "mH": lambda x: np.conjugate(np.matrix_transpose(x)),
     "H": lambda x: np.conjugate(np.matrix_transpose(x)),
     "base": lambda x: None,
     "requires_grad": lambda x: True,

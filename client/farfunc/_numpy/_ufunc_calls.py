@@ -13,10 +13,11 @@ import numpy as np
 from farfunc_protocol.builder import Value
 from farfunc_protocol.errors import MutationError
 
+from ._current import is_tracing
 from ._emit import add, cast
 from ._layout import elementwise_strides
 from ._operands import as_array, holds_traced, lower, plain
-from ._refusals import unsupported
+from ._refusals import refuse, unsupported
 from ._registry import UFUNCS, method
 from ._source import user_line
 from ._tracer import Tracer
@@ -44,39 +45,53 @@ _SCANS: dict[np.ufunc, Callable[..., Any] | str] = {
 @method("__array_ufunc__")
 def call_ufunc(_: Tracer, ufunc: np.ufunc, method: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Apply a ufunc where a Tracer is among the operands."""
+    if method == "at":
+        return _at(ufunc, *inputs)  # its index may be a tuple, which is no array
     inputs = [item if _is_number(item) else as_array(item) for item in inputs]
     out = kwargs.pop("out", None)
     outs = out if isinstance(out, tuple) else (out,) * ufunc.nout
-    if method == "at":
-        return _at(ufunc, *inputs)
     if not (holds_traced(inputs) or holds_traced(kwargs) or holds_traced(outs)):
         return _concrete(getattr(ufunc, method), inputs, outs, kwargs)
     results = _METHODS[method](ufunc, inputs, outs, **kwargs)
     results = results if isinstance(results, tuple) else (results,)
-    stored = tuple(store(result, target) for result, target in zip(results, outs, strict=True))
+    is_call = method == "__call__" and ufunc.signature is None
+    stored = tuple(store(result, target, broadcasts=is_call) for result, target in zip(results, outs, strict=True))
     return stored if ufunc.nout > 1 else stored[0]
 
 
-def store(result: Any, out: Any) -> Any:
-    """What ``out=`` asks for: the result written into a Tracer; an ndarray cannot hold a traced one."""
+def store(result: Any, out: Any, *, broadcasts: bool = False) -> Any:
+    """What ``out=`` asks for: the result written into a Tracer; an ndarray cannot hold a traced one.
+
+    Only a ufunc's result ``broadcasts``; that of a reduction must have the shape of ``out``.
+    """
     if out is None:
         return result
     out = out[0] if isinstance(out, tuple) else out
     if not isinstance(out, Tracer):
-        raise MutationError(
-            "a traced result is written into an ndarray, which holds numbers only",
-            where=user_line(),
-            remedy="make the array inside the function (np.zeros, x.copy()), or write y = y + x instead of y += x",
+        refuse(
+            MutationError(
+                "a traced result is written into an ndarray, which holds numbers only",
+                where=user_line(),
+                remedy="make the array inside the function (np.zeros, np.array(y)), or write y = y + x instead of "
+                "y += x",
+            )
         )
     if tuple(result.shape) != out.shape:
+        if np.broadcast_shapes(result.shape, out.shape) != out.shape or not broadcasts:
+            raise ValueError(f"the result has the shape {tuple(result.shape)}, and out= an array of shape {out.shape}")
         result = np.broadcast_to(result, out.shape)
     out.overwrite(lower(result, out.dtype) if holds_traced([result, out]) else plain(result))
     return out
 
 
 def wrap(result: Any) -> Any:
-    """What NumPy computed of concrete arrays: an ndarray becomes a concrete Tracer, numbers stay what they are."""
-    if isinstance(result, np.ndarray) and type(result) is np.ndarray and result.dtype.kind in "biufcV":
+    """What NumPy computed of concrete arrays: an ndarray becomes a concrete Tracer, numbers stay what they are.
+
+    Outside of a trace, where a program has kept an array that was made in one, all stay what they are.
+    """
+    if not is_tracing():
+        return result
+    if type(result) is np.ndarray and result.dtype.kind in "biufcV":
         return Tracer.of_array(result)
     if isinstance(result, tuple | list):
         items = [wrap(item) for item in result]
@@ -294,7 +309,7 @@ def _reduce(
         return known(array, axis=axis, keepdims=keepdims, where=where, **extra)
     if where is not True:
         unsupported(f"np.{ufunc.__name__}.reduce with where= cannot be traced", remedy="choose with np.where first")
-    axes = tuple(range(array.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, array.ndim)
+    axes = _reduced_axes(ufunc, axis, array.ndim)
     result = array
     for place in sorted(axes, reverse=True):
         parts = [np.take(result, index, axis=place) for index in range(result.shape[place])]
@@ -306,10 +321,27 @@ def _reduce(
     return np.expand_dims(result, axes) if keepdims else result
 
 
+def _reduced_axes(ufunc: np.ufunc, axis: Any, rank: int) -> tuple[int, ...]:
+    if rank == 0 and axis in (0, -1, (0,), (-1,)):  # as NumPy has it
+        return ()
+    axes = tuple(range(rank)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, rank)
+    if len(axes) > 1 and ufunc.identity is None and ufunc not in (np.fmax, np.fmin):
+        raise ValueError(
+            f"reduction operation '{ufunc.__name__}' is not reorderable, so at most one axis may be specified"
+        )
+    return axes
+
+
 def _accumulate(
     ufunc: np.ufunc, inputs: Sequence[Any], outs: Sequence[Any], *, axis: int = 0, dtype: Any = None
 ) -> Any:
     array = inputs[0]
+    if not array.ndim:
+        raise TypeError("cannot accumulate on a scalar")
+    if axis is None:
+        if array.ndim > 1:
+            raise ValueError("accumulate does not allow multiple axes")
+        axis = 0
     scan = _SCANS.get(ufunc)
     if callable(scan):
         return scan(array, axis=axis, dtype=dtype)

@@ -12,12 +12,15 @@ This is the only place of the client that imports torch.
 ``special``       the operators that need more than their row
 ``numbers``       Python numbers where an operator takes a tensor
 ``indexing``      masks
+``functions``     torch's functions, as the user's own code calls them
+``subscripts``    elements at positions that depend on arguments
 ``strided``       as_strided, which sees memory
 ``normalization`` batch norm, whose kernels write where no schema says so
 ``inplace``       writes: functional counterparts of ``add_`` and of ``out=``
 ``aliases``       views: which tensors share memory, and how a write to one reaches the others
 ``views``         for each kind of view, how a write goes back through it
 ``capture``       closed-over tensors, and the values of what follows from constants alone
+``escapes``       tensors that outlive the trace
 ``values``        what Python needs to know of elements
 ``conversion``    tensors to arrays and back
 ``settings``      what is switched off meanwhile

@@ -118,6 +118,7 @@ def attach(tensor: torch.Tensor, alias: Alias) -> None:
     """Let a tensor stand for an alias."""
     alias.storage = tensor.untyped_storage()._cdata
     tensor.__dict__["_farfunc_alias"] = alias  # pyright: ignore[reportIndexIssue]
+    alias.trace.escapes.note(tensor, alias)
 
 
 def shares_memory(left: torch.Tensor, right: torch.Tensor) -> bool:

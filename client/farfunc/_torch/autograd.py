@@ -9,30 +9,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import Value
 from farfunc_protocol.pytree import flatten, unflatten
 from farfunc_protocol.transforms import Grad
 
+from .._call import Call
+from .._plan import Plan
 from .._tracing import current_trace
-from .._transformed import apply, make_transformed
+from .._transformed import apply, wrap
 from .aliases import alias_of
 from .trace import TorchTrace
-
-if TYPE_CHECKING:
-    from .._call import Call
-    from .._plan import Plan
 
 __all__ = ["results"]
 
 
-def results(call: Call, arrays: Sequence[Array], like: Any) -> list[Any]:
+def results(call: Call, leaves: list[Any]) -> list[Any]:
     """The result leaves of a call, with a grad_fn where they need one."""
-    leaves = [call.front_end.from_array(array, like) for array in arrays]
     if not torch.is_grad_enabled() or not any(_may_require_grad(leaf) for leaf in leaves):
         return leaves
     chosen = [place for place in call.places if _requires_grad(call.leaves[place])]
@@ -108,9 +104,7 @@ class Pullback:
         for place, leaf in zip([*self.chosen, *self.others], [*given[: len(self.chosen)], *others], strict=True):
             leaves[place] = leaf.clone() if place in self.written else leaf
         args, kwargs = unflatten(self.tree, leaves)
-        function = self.func
-        for transform in reversed(self.chain):
-            function = make_transformed(transform, function, None)
+        function = wrap(self.chain, self.func)
         with _substituted(self.captured, given[len(self.chosen) :]):
             result = function(*args, **kwargs)
         arrays = [leaf for leaf in flatten(result)[0] if isinstance(leaf, torch.Tensor)]

@@ -68,12 +68,12 @@ def outside_traces() -> Iterator[None]:
         yield
 
 
-def _elements(tensor: torch.Tensor) -> Array:
+def _elements(tensor: torch.Tensor, whence: str = "the function closes over") -> Array:
     try:
         return to_array(tensor, copy=True)
     except InvalidArray as error:
         kind = WithoutElements if tensor.is_meta else UnsupportedOperator
-        detail = f"the function closes over a tensor that cannot travel: {error.detail}"
+        detail = f"{whence} a tensor that cannot travel: {error.detail}"
         raise kind(detail, where=user_line(), remedy=error.remedy) from None
 
 
@@ -116,7 +116,7 @@ class Constants:
     def adopt(self, tensor: torch.Tensor) -> torch.Tensor:
         """A real tensor that was computed here: a constant of the trace's own, free to be written to."""
         with outside_traces():
-            array = to_array(tensor, copy=True)
+            array = _elements(tensor, "the function makes")
             if array.nbytes <= _SMALL:
                 # A loop over x[0] = 1.0 makes the same constant each time.
                 array = self._adopted.setdefault((array.dtype, array.shape, array.data.tobytes()), array)

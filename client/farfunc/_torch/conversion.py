@@ -13,7 +13,16 @@ from farfunc_protocol.dtypes import DTYPES
 from farfunc_protocol.errors import InvalidArray, TraceError
 from farfunc_protocol.graph import TensorType
 
-__all__ = ["dtype_name", "lengths", "tensor_type", "to_array", "to_ndarray", "to_tensor", "torch_dtype"]
+__all__ = [
+    "dtype_name",
+    "lengths",
+    "refuse_sparse",
+    "tensor_type",
+    "to_array",
+    "to_ndarray",
+    "to_tensor",
+    "torch_dtype",
+]
 
 _NAMES = {getattr(torch, name): name for name in DTYPES}
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
@@ -58,7 +67,8 @@ def to_array(tensor: torch.Tensor, *, copy: bool = False) -> Array:
     copy:
         Take a copy even where the memory could be shared.
     """
-    _refuse_unusual(tensor)
+    refuse_sparse(tensor)
+    _refuse_without_elements(tensor)
     name = dtype_name(tensor.dtype)
     with torch.no_grad():
         dense = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
@@ -90,7 +100,10 @@ def to_ndarray(array: Array) -> np.ndarray:
     return data if data.flags.writeable else data.copy()
 
 
-def _refuse_unusual(tensor: Any) -> None:
+_WITHOUT_DISPATCH = (torch.Tensor.__torch_dispatch__, torch._C._disabled_torch_dispatch_impl)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _refuse_without_elements(tensor: Any) -> None:
     if isinstance(tensor, FakeTensor):
         raise InvalidArray(
             "the tensor was traced, and has no elements: the function to which it belongs has returned",
@@ -101,11 +114,20 @@ def _refuse_unusual(tensor: Any) -> None:
             "the tensor belongs to a running local transform of torch.func, and has no value of its own",
             remedy="use farfunc's transforms on the outside, too: farfunc.vmap(farfunc.grad(f))",
         )
+    if type(tensor).__torch_dispatch__ not in _WITHOUT_DISPATCH:
+        raise InvalidArray(
+            f"a {type(tensor).__name__} cannot be sent: its class has operators of its own (__torch_dispatch__)",
+            remedy="pass the plain tensors that it is made of, and put it together inside the function",
+        )
+    if tensor.device.type == "meta":
+        raise InvalidArray("a tensor without elements (device meta) cannot be sent", remedy="give it values first")
+
+
+def refuse_sparse(tensor: torch.Tensor) -> None:
+    """Raise InvalidArray for a tensor that is no dense array: sparse, nested or quantized."""
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
         kind = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else "sparse"
         remedy = {"quantized": "dequantize", "nested": "to_padded_tensor"}.get(kind, "to_dense")
         raise InvalidArray(
             f"a {kind} tensor cannot be sent: farfunc carries dense arrays", remedy=f"convert it with .{remedy}()"
         )
-    if tensor.device.type == "meta":
-        raise InvalidArray("a tensor without elements (device meta) cannot be sent", remedy="give it values first")

@@ -37,6 +37,8 @@ class TraceMode(TorchDispatchMode):
         self._trace = trace
         self._active = True
         self._paused = False
+        self.raised: Exception | None = None
+        """By the last operator that failed: a scripted function that called it has another error to tell of."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -49,12 +51,16 @@ class TraceMode(TorchDispatchMode):
         self._active = False
         try:
             return call(self._trace, func, args, kwargs or {})
-        except WithoutElements:
+        except WithoutElements as error:
+            self.raised = error
             # A module on the device meta is copied (copy.deepcopy), and its parameters replaced before it is called.
             if any(alias_of(tensor) is not None or not tensor.is_meta for tensor in tensors_in(args, kwargs)):
                 raise
             with outside_traces():
                 return func(*args, **(kwargs or {}))
+        except Exception as error:
+            self.raised = error
+            raise
         finally:
             self._active = True
 
@@ -98,6 +104,16 @@ def call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, 
     return _evaluated_or_refused(trace, func, args, kwargs)
 
 
+_WITHOUT_FUNCTIONS = {
+    "cond": "choose with torch.where(condition, a, b), which computes both",
+    **dict.fromkeys(
+        ("while_loop", "scan", "associative_scan", "map_impl"),
+        "write a Python loop of a fixed length, or farfunc.vmap where its steps do not depend on one another; where a "
+        "loop would end early, let torch.where keep what it has found",
+    ),
+}
+
+
 def _python_operator(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """An operator that is made of Python functions, one for each of torch's dispatch keys.
 
@@ -107,7 +123,7 @@ def _python_operator(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs
         torch._C.DispatchKey.CompositeImplicitAutograd
     )
     if definition is None or type(func).__module__.partition(".")[0] == "torch":
-        refuse_operator(f"{func} is an operator that takes functions", "call farfunc's own transforms instead")
+        refuse_operator(f"torch's {func} is an operator that takes functions", _WITHOUT_FUNCTIONS.get(str(func)))
     return trace.run(definition, *args, **kwargs)
 
 
@@ -143,5 +159,8 @@ def _evaluated_or_refused(trace: TorchTrace, func: Any, args: tuple[Any, ...], k
     if "sparse" in func._opname:
         refuse_operator(f"{func} makes a sparse tensor, or takes one", "use dense tensors: x.to_dense()")
     if func.namespace not in ("aten", "prims"):
-        refuse_operator(f"{func} is an operator of {func.namespace}, not of torch itself")
+        refuse_operator(
+            f"{func} is an operator of {func.namespace}, not of torch itself",
+            "call the function that it is made of, if that consists of torch's own operators",
+        )
     refuse_operator(f"{func} has no row in the op table, and no definition in terms of those that have")

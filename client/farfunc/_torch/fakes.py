@@ -25,9 +25,14 @@ UNKNOWN_TO_FAKES = (DataDependentOutputException, DynamicOutputShapeException, U
 
 def fake_call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The results without their elements: dtype, shape, strides, and what shares memory with what."""
-    if "device" in kwargs:
+    if "device" in kwargs and not _is_meta(kwargs["device"]):
         kwargs = {**kwargs, "device": trace.device}
     return func(*fakes(trace, args), **fakes(trace, kwargs))
+
+
+def _is_meta(device: Any) -> bool:
+    """Whether a new tensor is to have no elements: torch refuses to compute with it."""
+    return device is not None and torch.device(device).type == "meta"
 
 
 def fakes(trace: TorchTrace, given: Any) -> Any:

@@ -54,9 +54,13 @@ def _module(found: Fingerprint, module: torch.nn.Module) -> None:
     """A module: its class, parameters, buffers, hooks and other attributes."""
     found.add(type(module))
     for name, value in vars(module).items():
-        if value or not name.startswith("_") or value is False:  # most of torch's own attributes are empty dicts
+        if name not in _EMPTY or value:
             found.tokens.append(name)
             found.add(value)
+
+
+_EMPTY = frozenset(name for name, value in vars(torch.nn.Module()).items() if not value)
+"""Attributes that a module has from torch, and most of which stay empty."""
 
 
 def _device(found: Fingerprint, device: torch.device) -> None:

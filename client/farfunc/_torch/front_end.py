@@ -11,10 +11,13 @@ import torch
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.graph import TensorType
+from farfunc_protocol.transforms import Transform
 
+from .._call import Call
+from .._front_ends import LocalTransforms
 from .._writes import Returned
-from . import conversion, writing
-from .aliases import alias_of
+from . import autograd, conversion, fingerprints, local, writing
+from .generator import DEFAULT, Draws
 from .trace import TorchTrace
 
 __all__ = ["TorchFrontEnd"]
@@ -29,13 +32,12 @@ class TorchFrontEnd:
         """Whether a leaf is an array, concrete or traced; any other is a static value."""
         return isinstance(leaf, torch.Tensor | np.ndarray)
 
-    def is_traced(self, leaf: Any) -> bool:
-        """Whether a leaf belongs to a trace."""
-        return isinstance(leaf, torch.Tensor) and alias_of(leaf) is not None
-
     def type_of(self, leaf: Any) -> TensorType:
         """The type of an array."""
-        return conversion.tensor_type(leaf) if isinstance(leaf, torch.Tensor) else Array.from_numpy(leaf).type
+        if not isinstance(leaf, torch.Tensor):
+            return Array.from_numpy(leaf).type
+        conversion.refuse_sparse(leaf)
+        return conversion.tensor_type(leaf)
 
     def to_array(self, leaf: Any) -> Array:
         """A concrete array, for the wire; it may share memory with the leaf."""
@@ -46,6 +48,10 @@ class TorchFrontEnd:
         if isinstance(like, np.ndarray):
             return conversion.to_ndarray(array)
         return conversion.to_tensor(array, like.device if isinstance(like, torch.Tensor) else "cpu")
+
+    def results(self, call: Call, arrays: Sequence[Array], like: Any) -> list[Any]:
+        """The result leaves of a call, with a ``grad_fn`` where they need one."""
+        return autograd.results(call, [self.from_array(array, like) for array in arrays])
 
     def check_overwrite(self, leaves: Sequence[Any], written: Sequence[int]) -> None:
         """Refuse to write to arguments as torch would."""
@@ -59,6 +65,26 @@ class TorchFrontEnd:
     def view_of(self, leaf: Any, returned: Returned) -> Any:
         """The call's own tensor, or a view of it."""
         return writing.view_of(leaf, returned) if isinstance(leaf, torch.Tensor) else None
+
+    def settings(self) -> tuple[Any, ...]:
+        """Settings of torch under which a function is traced."""
+        return fingerprints.ambient()
+
+    def draw(self, draws: Draws | None) -> dict[str, Any]:
+        """The state of the generator that the function's random numbers come from."""
+        return {"generator": (draws or DEFAULT).get_state()}
+
+    def drawn(self, draws: Draws | None, state: Array) -> None:
+        """Let that generator go on from a state."""
+        (draws or DEFAULT).set_state(state)
+
+    def guard(self, chain: Sequence[Transform]) -> contextlib.AbstractContextManager[Any]:
+        """Refuse saved-tensor hooks where torch.func does."""
+        return local.without_saved_tensors_hooks(chain)
+
+    def local_transforms(self) -> LocalTransforms | None:
+        """torch.func's own transforms, where torch transforms or traces the running code."""
+        return local if local.is_inside_torch() else None
 
     @contextlib.contextmanager
     def start(self) -> Iterator[TorchTrace]:

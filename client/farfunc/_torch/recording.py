@@ -18,10 +18,10 @@ from .aliases import Alias, Memory, attach, shares_memory
 from .capture import NotConstant
 from .conversion import dtype_name, lengths, tensor_type, torch_dtype
 from .fakes import UNKNOWN_TO_FAKES, fake_call, fakes, stand_in, tensors_in
-from .location import CustomFunctionOnStack, user_line
+from .location import LosesDerivative, user_line
 from .numbers import scalar_overload, tensor_of_number
 from .plans import Kind, Plan
-from .refusals import refuse_custom_function, refuse_operator, refuse_value
+from .refusals import refuse_lost_derivative, refuse_operator, refuse_value
 from .values import adopted, evaluated
 from .views import make_view
 
@@ -112,9 +112,9 @@ def _add(
 ) -> tuple[Value, ...]:
     """Add an equation to the innermost graph."""
     try:
-        source = user_line(refuse_custom_functions=True)
-    except CustomFunctionOnStack as found:
-        refuse_custom_function(*found.args)
+        source = user_line(keep_derivatives=True)
+    except LosesDerivative as found:
+        refuse_lost_derivative(found.what, found.subject)
     try:
         attributes = normalise(attributes)
     except InvalidGraph as error:

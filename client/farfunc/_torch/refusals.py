@@ -12,8 +12,9 @@ from farfunc_protocol.errors import DataDependentError, FarfuncError, MutationEr
 from .location import user_line, user_line_of
 
 __all__ = [
-    "refuse_custom_function",
+    "is_without_words",
     "refuse_dual",
+    "refuse_lost_derivative",
     "refuse_operator",
     "refuse_tape",
     "refuse_value",
@@ -50,8 +51,22 @@ def refuse_operator(detail: str, remedy: str | None = None) -> NoReturn:
     )
 
 
-def refuse_custom_function(function: Any) -> NoReturn:
-    """Raise UnsupportedOperator for a ``torch.autograd.Function``."""
+def refuse_lost_derivative(what: str, subject: Any) -> NoReturn:
+    """Raise UnsupportedOperator for what :class:`~.location.LosesDerivative` found."""
+    if what == "Function":
+        _refuse_custom_function(subject)
+    if what == "functional" and "_jacfwd" in subject:
+        refuse_dual(f"torch.autograd.functional.{subject[-1]}")
+    if what == "functional":
+        refuse_tape()
+    refuse_operator(
+        f"{type(subject).__name__} has backward hooks, which are Python that does not travel; torch.func does not "
+        "take them either",
+        "remove the hooks for this call: handle = module.register_full_backward_hook(...); handle.remove()",
+    )
+
+
+def _refuse_custom_function(function: Any) -> NoReturn:
     default = torch.autograd.function._SingleLevelFunction.setup_context
     lacks_setup = getattr(function, "setup_context", default) is default
     also = "; nor would torch.func take it: it must override the setup_context staticmethod" if lacks_setup else ""
@@ -108,6 +123,12 @@ def refuse_write(func: Any, reason: str) -> NoReturn:
     raise MutationError(f"{func} writes in place; {detail}", where=user_line(), remedy=remedy)
 
 
+def is_without_words(error: BaseException) -> bool:
+    """Whether a scripted function failed for what Python code raised: TorchScript passes on neither type nor words."""
+    text = str(error)
+    return "failed in the TorchScript interpreter" in text and text.rstrip().endswith("RuntimeError:")
+
+
 def translated(error: BaseException) -> FarfuncError | None:
     """The farfunc error that stands for an error of torch's own that means: this cannot be traced."""
     if isinstance(error, FarfuncError):
@@ -131,11 +152,26 @@ def translated(error: BaseException) -> FarfuncError | None:
             where=where,
             remedy="differentiate inside the function by farfunc.grad, farfunc.vjp or farfunc.jacrev",
         )
-    if "can't retain_grad on Tensor" in text:
+    if "can't retain_grad on Tensor" in text or "cannot register a hook on a tensor that doesn't require" in text:
+        name = "retain_grad" if "retain_grad" in text else "register_hook"
         return UnsupportedOperator(
-            "Tensor.retain_grad() is called inside the function: there is no tape while it is traced",
+            f"Tensor.{name}() is called inside the function: there is no tape while it is traced",
             where=where,
             remedy="return the tensor, and differentiate by it with farfunc.grad of the function that follows it",
+        )
+    if "_apply(): Couldn't swap" in text:
+        return TraceError(
+            "a module is converted inside the function (Module.to, Module.double), which gives its parameters other "
+            "memory",
+            where=where,
+            remedy="convert it before the call, or make it so: torch.nn.Linear(3, 2, dtype=torch.float64)",
+        )
+    if text.startswith("Creating a new Tensor subclass"):
+        return UnsupportedOperator(
+            f"the function closes over a tensor of the class {text.split()[5]}, whose __torch_function__ gives each "
+            "result its own class; a result that is being traced has the class of the tracer",
+            where=where,
+            remedy="let the function use a plain tensor: t.as_subclass(torch.Tensor)",
         )
     if isinstance(error, UnsupportedFakeTensorException):
         return UnsupportedOperator(

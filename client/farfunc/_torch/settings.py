@@ -21,8 +21,9 @@ def as_written() -> Iterator[None]:
     """Run functions operator by operator, in the order of their source.
 
     Switched off are the fused transformer layer, which has no derivative; ``torch.compile``, which would
-    compile the tracer; and the cache of autocast, which would keep tensors of the trace for the user's next
-    computation. The first two are settings of the process, and traces may run in several threads.
+    compile the tracer; what TorchScript makes of a graph once it has run, which loses derivatives; and the cache
+    of autocast, which would keep tensors of the trace for the user's next computation. The first three are settings
+    of the process, and traces may run in several threads.
     """
     global _traces
     with _lock:
@@ -30,6 +31,7 @@ def as_written() -> Iterator[None]:
             _before.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
             torch.backends.mha.set_fastpath_enabled(False)
             _before.enter_context(torch.compiler.set_stance("force_eager"))
+            _before.enter_context(torch.jit.optimized_execution(False))  # pyright: ignore[reportPrivateImportUsage]
         _traces += 1
     cache = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)

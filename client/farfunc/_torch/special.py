@@ -83,6 +83,8 @@ def _convert(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
     named = _named(func, args, kwargs)
     source = named["self"]
     dtype = named["other"].dtype if isinstance(named.get("other"), torch.Tensor) else named.get("dtype")
+    if not isinstance(source, torch.Tensor):  # torch.vmap converts the number of `x * 2` so
+        return trace.run(lambda: torch.tensor(source, dtype=dtype))
     dtype = source.dtype if dtype is None else dtype
     copy = bool(named.get("copy", func is aten._to_copy.default))
     if dtype == source.dtype:
@@ -181,9 +183,16 @@ def _detach_(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _empty(trace: TorchTrace, func: Any, args: Args, kwargs: Kwargs) -> Any:
-    """``torch.empty``: any elements will do, and zeros are the same ones each time."""
+    """``torch.empty``: any elements will do, and zeros are the same ones each time.
+
+    Those that are made like a tensor are mapped where it is: ``torch.empty_like(x).exponential_()`` under vmap.
+    """
     result = fake_call(trace, func, args, kwargs)
-    zeros = trace.call(aten.zeros.default, (tuple(result.shape),), {"dtype": result.dtype})
+    shape, dtype = tuple(result.shape), {"dtype": result.dtype}
+    if args and isinstance(args[0], torch.Tensor):
+        zeros = trace.call(aten.new_zeros.default, (args[0], shape), dtype)
+    else:
+        zeros = trace.call(aten.zeros.default, (shape,), dtype)
     attach(result, Alias(trace, trace.lower(zeros), Memory("local", trace.builder)))
     return result
 

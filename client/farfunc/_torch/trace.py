@@ -22,10 +22,12 @@ from .aliases import Alias, Memory, alias_of, attach, read
 from .capture import Captured, Constants
 from .conversion import lengths, torch_dtype
 from .dispatch import TraceMode, call, decompose
+from .escapes import Escapes
+from .functions import FunctionMode
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
 from .location import user_line
-from .refusals import refuse_dual, refuse_tape, refuse_write, translated
+from .refusals import is_without_words, refuse_dual, refuse_tape, refuse_write, translated
 from .settings import as_written
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ class Fakes(FakeTensorMode):
     a trace in the second thread would crash (torch 2.11).
     """
 
-    avoid_device_init = False
+    @property
+    def avoid_device_init(self) -> bool:
+        return False
 
 
 class TorchTrace:
@@ -70,6 +74,7 @@ class TorchTrace:
         self.drawing = Drawing()
         self._dual_level = forward_ad._current_level
         self.constants = Constants(self)
+        self.escapes = Escapes()
         self.fakes = Fakes(static_shapes=True)
         self.mode = TraceMode(self)
         self._arguments: dict[int, tuple[Value, Alias]] = {}
@@ -110,6 +115,14 @@ class TorchTrace:
     @contextlib.contextmanager
     def running(self) -> Iterator[TorchTrace]:
         """Make the trace current for this thread."""
+        try:
+            with self._recording():
+                yield self
+        finally:
+            self.escapes.settle(self.constants)
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
         # Below autograd's keys an operator arrives as it was called, composite or not; above them stay autocast
         # and torch.func's own transforms, whose work arrives as the operators it consists of.
         with (
@@ -120,16 +133,22 @@ class TorchTrace:
             self.fakes,
             torch._C._AutoDispatchBelowAutograd(),
             self.mode,
+            FunctionMode(),
         ):
             try:
-                yield self
+                yield
             except Exception as error:
-                meant = translated(error)
-                if meant is None:
+                cause = self.mode.raised if is_without_words(error) and self.mode.raised is not None else error
+                meant = translated(cause) or cause
+                if meant is error:
                     raise
                 raise meant from error
             finally:
                 self.drawing.restore()
+
+    def user_line(self) -> str | None:
+        """The user's own line that is running."""
+        return user_line()
 
     @contextlib.contextmanager
     def nested(self) -> Iterator[GraphBuilder]:
@@ -162,6 +181,10 @@ class TorchTrace:
         argument = self._lifted(value, "argument", device)
         self._arguments[id(value)] = value, self.alias(argument)
         return argument
+
+    def argument(self, value: Value, like: Any) -> torch.Tensor:
+        """An argument of the call, which ``like`` is."""
+        return self.lift(value, like)
 
     def lift_like(self, value: Value, device: torch.device | None = None) -> torch.Tensor:
         """A tensor of the trace's own, with the present value of another."""
@@ -222,7 +245,8 @@ class TorchTrace:
                 if found is not None
                 else "a tensor of unknown origin is used",
                 where=user_line(),
-                remedy="return it from the function instead of keeping it in a variable or an attribute",
+                remedy="return it from the function instead of keeping it in a variable or an attribute; what the "
+                "first call makes and keeps is to be made before: call the function once in place",
             )
         if isinstance(tensor, FakeTensor):
             if found.storage != tensor.untyped_storage()._cdata:

@@ -51,6 +51,7 @@ def python_value(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: di
         refuse_value(func, needed)
 
 
+_ASK_WHETHER_INVALID = (torch.nn.functional.gaussian_nll_loss.__code__, torch.distributions.Wishart.__init__.__code__)
 _DISTRIBUTIONS = os.path.dirname(torch.distributions.__file__)
 
 
@@ -59,13 +60,15 @@ def _assumed(code: Any) -> bool | None:
 
     The elements are known on the server, whose result holds NaN where they are not.
     """
+    if code in _ASK_WHETHER_INVALID:
+        return False
     if os.path.dirname(code.co_filename) == _DISTRIBUTIONS and code.co_name in (
         "__init__",
         "check",
         "_validate_sample",
     ):
         return True
-    return False if code is torch.nn.functional.gaussian_nll_loss.__code__ else None
+    return None
 
 
 def _calling_code() -> Any:

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as _np
 from numpy import *  # noqa: F403 # pyright: ignore[reportWildcardImportFromLibrary]
 from numpy import __all__ as __all__
+from numpy import __array_api_version__ as __array_api_version__
 
 from .._numpy._creation import CREATED
 from .._numpy._current import is_tracing
+from .._numpy._registry import method
 from . import fft as fft
 from . import linalg as linalg
 
@@ -60,3 +62,10 @@ zeros_like = _either(_np.zeros_like)
 ones_like = _either(_np.ones_like)
 empty_like = _either(_np.empty_like)
 full_like = _either(_np.full_like)
+
+
+@method("__array_namespace__")
+def _namespace(tracer: Any) -> Any:
+    import farfunc.numpy  # this very module
+
+    return farfunc.numpy

@@ -8,7 +8,8 @@ of the class that torch.func raises (:class:`~farfunc_protocol.errors.TransformE
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, TypeGuard
 
 from ..dtypes import DTYPES
@@ -31,10 +32,17 @@ class Depends(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class Transform:
     """One transform of torch.func with its parameters; each kind is a frozen dataclass."""
 
     name: ClassVar[str]
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for two transforms that do the same: parameters that are trees are compared by structure and leaves."""
+        parameters = [flatten(getattr(self, field.name)) for field in fields(self) if field.compare]
+        return self.name, *[(spec, *map(repr, leaves)) for leaves, spec in parameters]
 
     def inner(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         """What the function inside is called with, if the transformed one is called with ``args`` and ``kwargs``.

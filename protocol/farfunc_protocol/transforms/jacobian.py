@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..dtypes import DTYPES
 from ..errors import TransformError, TransformTypeError, TransformValueError
-from ..pytree import flatten, tree_map, unflatten
+from ..pytree import flatten, spec_map, spec_tree
 from .argnums import Argnums, leaf_positions, select, wrap_argnums
 from .base import (
     Arguments,
@@ -42,8 +42,8 @@ def check_randomness(randomness: Any) -> None:
 def _jacobian_tree(output: Any, arguments: Any, *, forward: bool) -> Any:
     """The tree of the output; in the place of each leaf, the tree of the arguments."""
     leaves, tree = flatten(output)
-    blocks = [tree_map(lambda leaf, out=out: jacobian_type(out, leaf, forward=forward), arguments) for out in leaves]
-    return unflatten(tree, blocks)
+    blocks = [spec_map(lambda leaf, out=out: jacobian_type(out, leaf, forward=forward), arguments) for out in leaves]
+    return spec_tree(tree, blocks)
 
 
 @dataclass(frozen=True, slots=True)

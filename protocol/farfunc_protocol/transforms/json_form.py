@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import FarfuncError, InvalidRequest
 from ..strict_json import shown
+from ..treespec import MAX_DEPTH
 from .base import Transform
 from .gradient import Grad, GradAndValue
 from .jacobian import Hessian, Jacfwd, Jacrev
@@ -110,11 +111,13 @@ def _word(value: Any, where: str) -> str:
     return value
 
 
-def _axes(value: Any, where: str) -> Any:
+def _axes(value: Any, where: str, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise InvalidRequest(f"a tree has at most {MAX_DEPTH} levels", where=where)
     if isinstance(value, list):
-        return tuple(_axes(item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(_axes(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value))
     if isinstance(value, dict):
-        return {key: _axes(item, f"{where}.{key}") for key, item in value.items()}
+        return {key: _axes(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
     if value is not None and type(value) is not int:
         raise InvalidRequest(f"an axis is an integer or null, not {shown(value)}", where=where)
     return value

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from ..dtypes import DTYPES
 from ..errors import TransformError, TransformTypeError, TransformValueError
-from ..pytree import flatten, tree_map
+from ..pytree import flatten, spec_map
 from .base import (
     Arguments,
     Depends,
@@ -134,7 +134,7 @@ class Vjp(Transform):
                     f"Mismatch in shape: grad_output[{index}] has a shape of {size_text(cotangent.shape)} and "
                     f"output[{index}] has a shape of {size_text(leaf.shape)}."
                 )
-        gradients = tree_map(lambda leaf: leaf, tuple(primals))
+        gradients = spec_map(lambda leaf: leaf, tuple(primals))
         return (output, gradients, aux) if self.has_aux else (output, gradients)
 
     def flat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> FlatTransform:

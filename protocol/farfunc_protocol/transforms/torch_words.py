@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..pytree import TreeSpec, flatten, unflatten
+from ..pytree import TreeSpec, flatten, spec_tree
 
 __all__ = ["size_text", "structure_text", "tree_text"]
 
@@ -31,7 +31,7 @@ def tree_text(tree: Any) -> str:
     "{'a': *, 'b': (*, *)}"
     """
     leaves, spec = flatten(tree)
-    return repr(unflatten(spec, [_Star()] * len(leaves)))
+    return repr(spec_tree(spec, [_Star()] * len(leaves)))
 
 
 def structure_text(tree: Any) -> str:

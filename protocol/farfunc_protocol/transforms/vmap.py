@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ..errors import TransformIndexError, TransformValueError
-from ..pytree import broadcast_prefix, flatten, unflatten
+from ..pytree import broadcast_prefix, flatten, spec_tree
 from .base import Arguments, Depends, Transform, arrays_of, is_array, leaves_of
 from .flat import FlatTransform, with_axis, without_axis
 from .jacobian import check_randomness
@@ -60,7 +60,7 @@ class Vmap(Transform):
         inside = [
             leaf if axis is None else without_axis(leaf, axis) for leaf, axis in zip(leaves, in_dims, strict=True)
         ]
-        return unflatten(tree, inside), dict(kwargs)
+        return spec_tree(tree, inside), dict(kwargs)
 
     def outer(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> Any:
         pairs = zip(leaves_of(args), self._flat_in_dims(args), strict=True)
@@ -70,7 +70,7 @@ class Vmap(Transform):
             leaf if axis is None else with_axis(leaf, axis, size)
             for leaf, axis in zip(leaves, self._flat_out_dims(out), strict=True)
         ]
-        return unflatten(tree, outside)
+        return spec_tree(tree, outside)
 
     def flat(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> FlatTransform:
         # Axes from the front: torch.func takes a negative out_dim of an unbatched output for another axis.

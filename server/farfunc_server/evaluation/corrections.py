@@ -31,6 +31,34 @@ def index_fill(x: torch.Tensor, dim: int, index: torch.Tensor, value: torch.Tens
     return torch.where(chosen.reshape(shape), value.to(x.dtype), axes).reshape(x.shape)
 
 
+def slice_scatter(
+    x: torch.Tensor, part: torch.Tensor, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> torch.Tensor:
+    """``x`` with ``part`` in place of ``x[start:end:step]``, for complex numbers by index.
+
+    torch's own has no derivative for them: "does not support automatic differentiation for outputs with complex dtype".
+
+    >>> slice_scatter(torch.zeros(3, dtype=torch.complex64), torch.tensor([1j]), 0, 1, 2)
+    tensor([0.+0.j, 0.+1.j, 0.+0.j])
+    """
+    if not x.is_complex():
+        return torch.ops.aten.slice_scatter.default(x, part, dim, start, end, step)
+    places = range(x.shape[dim])[slice(start, end, step)]
+    return x.index_copy(dim, torch.tensor(places, dtype=torch.int64, device=x.device), part.to(x.dtype))
+
+
+def select_scatter(x: torch.Tensor, part: torch.Tensor, dim: int, index: int) -> torch.Tensor:
+    """``x`` with ``part`` at one place of an axis, for complex numbers by index; see :func:`slice_scatter`.
+
+    >>> select_scatter(torch.zeros(2, dtype=torch.complex64), torch.tensor(1j), 0, -1)
+    tensor([0.+0.j, 0.+1.j])
+    """
+    if not x.is_complex():
+        return torch.ops.aten.select_scatter.default(x, part, dim, index)
+    index %= x.shape[dim]
+    return slice_scatter(x, part.unsqueeze(dim), dim, index, index + 1)
+
+
 def _written(name: str, overload: str = "default") -> Callable[..., torch.Tensor]:
     """Random numbers of the shape of a tensor, as its in-place method draws them: ``x.clone().uniform_()``.
 
@@ -55,6 +83,8 @@ def bernoulli(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
 
 CORRECTIONS: Mapping[str, Callable[..., Any]] = {
     "index_fill.int_Tensor": index_fill,
+    "slice_scatter": slice_scatter,
+    "select_scatter": select_scatter,
     "normal_functional": _written("normal_"),
     "uniform": _written("uniform_"),
     "exponential": _written("exponential_"),

@@ -78,7 +78,9 @@ class Fakes(FakeTensorMode):
     the second run would crash (torch 2.11). A worker has no fake tensors on a device that is not there.
     """
 
-    avoid_device_init = False
+    @property
+    def avoid_device_init(self) -> bool:
+        return False
 
 
 class RunEnded(Exception):

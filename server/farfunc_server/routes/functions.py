@@ -14,8 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from farfunc_protocol import pytree
 from farfunc_protocol.document import function_to_json
 from farfunc_protocol.errors import FarfuncError
-from farfunc_protocol.graph import TensorType
-from farfunc_protocol.printer import format_function
+from farfunc_protocol.graph import TensorType, format_function
 
 from ..description import signature
 from ..store import Entry

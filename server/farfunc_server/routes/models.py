@@ -220,7 +220,7 @@ class ProblemModel(BaseModel):
                 "status": 404,
                 "code": "function_not_found",
                 "detail": "this server has no function 'arm'",
-                "remedy": "register it with POST /v1/functions; GET /v1/functions lists what there is",
+                "remedy": "register it, or check the name: GET /v1/functions (farfunc.functions) lists what there is",
                 "request_id": "5f0c8a2c41d9e7b3",
             }
         }

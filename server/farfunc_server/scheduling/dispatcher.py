@@ -205,7 +205,9 @@ class Dispatcher:
             reason = f"no worker became ready within the request's time limit of {job.seconds:g} s"
         place.fail(
             TimeLimitExceeded(
-                reason, remedy="try again later, or give a longer X-Timeout", retry_after=self.queue.retry_after()
+                reason,
+                remedy="try again later, or give a longer X-Timeout (timeout= in Python)",
+                retry_after=self.queue.retry_after(),
             )
         )
 
@@ -325,7 +327,7 @@ def _bytes(payload: Sequence[Buffer]) -> int:
 def _too_late(job: Job) -> TimeLimitExceeded:
     return TimeLimitExceeded(
         f"the evaluation was stopped at the request's time limit of {job.seconds:g} s",
-        remedy="give a longer X-Timeout (up to the server's own limit), or send less work at once",
+        remedy="give a longer X-Timeout (timeout= in Python), up to the server's limit, or send less work",
     )
 
 

@@ -3,6 +3,7 @@
 from . import (
     building,
     calculus,
+    complex_domain,
     einsum,
     facts,
     fft,
@@ -19,6 +20,7 @@ from . import (
 __all__ = [
     "building",
     "calculus",
+    "complex_domain",
     "einsum",
     "facts",
     "fft",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._dtypes import is_inexact
-from .._operands import as_array, emit, holds_traced, to_tracer
+from .._operands import array_of, as_array, emit, holds_traced, to_tracer
 from .._refusals import unsupported
 from .._registry import implements
 from .._shaping import astype, axes_of, axis_of, moveaxis, reshape
@@ -237,6 +237,37 @@ def _polyfit(x: Any, y: Any, deg: int, rcond: Any = None, full: bool = False, w:
     return np.transpose(np.transpose(solution) / scale)
 
 
+@implements(np.poly)
+def _poly(seq_of_zeros: Any) -> Any:
+    zeros = np.atleast_1d(to_tracer(seq_of_zeros))
+    is_real_matrix = zeros.ndim == 2 and zeros.dtype.kind != "c"
+    if zeros.ndim == 2 and zeros.shape[0] == zeros.shape[1] and zeros.shape[0]:
+        zeros = np.linalg.eigvals(zeros)
+    elif zeros.ndim != 1:
+        raise ValueError("input must be 1d or non-empty square 2d array.")
+    kind = zeros.dtype if is_inexact(zeros.dtype) else np.dtype(np.float64)
+    coefficients: Any = np.ones(1, kind)
+    for zero in zeros:
+        coefficients = np.convolve(coefficients, array_of([np.ones((), kind), -zero]))
+    # Complex zeros may be pairs of conjugates: that is not known, the coefficients stay complex.
+    return np.real(coefficients) if is_real_matrix else coefficients
+
+
+@implements(np.roots)
+def _roots(p: Any) -> Any:
+    """The eigenvalues of the companion matrix, always complex. The first and the last coefficient must not be zero."""
+    p = to_tracer(p)
+    if p.ndim != 1:
+        raise ValueError("Input must be a rank-1 array.")
+    degree = p.shape[0] - 1
+    if degree < 1:
+        return np.zeros(0)
+    p = p if is_inexact(p.dtype) else astype(p, np.float64)
+    companion = np.diag(np.ones(degree - 1, p.dtype), -1)
+    companion = np.concatenate([(-p[1:] / p[0])[None], companion[1:]])
+    return np.linalg.eigvals(companion)
+
+
 def _poly_sum(a1: Any, a2: Any, combine: np.ufunc) -> Any:
     a1, a2 = np.atleast_1d(to_tracer(a1)), np.atleast_1d(to_tracer(a2))
     length = max(len(a1), len(a2))
@@ -283,6 +314,13 @@ def _round(a: Any, decimals: int = 0, out: Any = None) -> Any:
         a = astype(a, np.float16)
     if a.dtype.kind in "iu" and decimals >= 0:
         return store(np.copy(a), out)
+    if a.dtype.kind in "iu":
+        # To the nearest multiple, ties to the even one; float64 would lose the last digits of large numbers.
+        unit = 10 ** min(-decimals, 18)
+        below = np.floor_divide(a, unit)
+        rest = a - below * unit
+        up = np.logical_or(2 * rest > unit, np.logical_and(2 * rest == unit, below % 2 == 1))
+        return store(astype((below + up) * unit, a.dtype), out)
     if decimals == 0:
         return store(emit("round", a), out)
     return store(emit("round.decimals", a, decimals=decimals), out)

@@ -35,6 +35,20 @@ def _matrix(a: Any, *, square: bool = False) -> Tracer:
     return to_tracer(a if a.dtype.kind in "fc" else astype(a, np.float64))
 
 
+def _of_triangle(a: Any, uplo: str) -> Any:
+    """The Hermitian matrix that one triangle stands for: NumPy and LAPACK do not look at the other one.
+
+    torch does not either, but its derivatives are those for matrices that are Hermitian as a whole: of a matrix
+    of which a program has filled in one triangle only, they are wrong.
+    """
+    if uplo not in ("L", "U", "l", "u"):
+        raise ValueError("UPLO argument must be 'L' or 'U'")
+    lower = uplo in "Ll"
+    half = emit("tril" if lower else "triu", a)
+    strict = emit("tril" if lower else "triu", a, diagonal=-1 if lower else 1)
+    return half + np.conjugate(np.matrix_transpose(strict))
+
+
 @functools.cache
 def _result(function: Callable[..., Any]) -> Callable[..., Any]:
     """The named tuple that a function of NumPy returns."""
@@ -73,7 +87,7 @@ def _slogdet(a: Any) -> Any:
 
 @implements(_linalg.cholesky)
 def _cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    return emit("linalg_cholesky", _matrix(a, square=True), upper=upper)
+    return emit("linalg_cholesky", _of_triangle(_matrix(a, square=True), "U" if upper else "L"), upper=upper)
 
 
 @implements(_linalg.qr)
@@ -99,12 +113,13 @@ def _svdvals(x: Any, /) -> Any:
 
 @implements(_linalg.eigh)
 def _eigh(a: Any, UPLO: str = "L") -> Any:
-    return _named(_linalg.eigh, emit_many("linalg_eigh", _matrix(a, square=True), UPLO=UPLO.upper()))
+    a = _of_triangle(_matrix(a, square=True), UPLO)
+    return _named(_linalg.eigh, emit_many("linalg_eigh", a, UPLO=UPLO.upper()))
 
 
 @implements(_linalg.eigvalsh)
 def _eigvalsh(a: Any, UPLO: str = "L") -> Any:
-    return emit("linalg_eigvalsh", _matrix(a, square=True), UPLO=UPLO.upper())
+    return emit("linalg_eigvalsh", _of_triangle(_matrix(a, square=True), UPLO), UPLO=UPLO.upper())
 
 
 @implements(_linalg.eig)

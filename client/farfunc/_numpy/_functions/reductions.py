@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._dtypes import is_inexact, result_of
-from .._operands import as_array, emit
+from .._operands import as_array, emit, to_tracer
+from .._refusals import unsupported
 from .._registry import implements
-from .._shaping import astype, axes_of, axis_of, expand_dims, ravel, reshape
+from .._shaping import astype, axis_of, computable, expand_dims, ravel, reduced_axes, reshape
 from .._tracer import Tracer
 from .._ufunc_calls import store
 
@@ -40,7 +41,7 @@ def _signed(dtype: np.dtype) -> np.dtype:
 def over_all(function: Callable[[Tracer, int], Any], a: Any, axis: Any, keepdims: bool) -> Any:
     """Apply a reduction of one axis to one axis, or to all elements as NumPy does for ``axis=None``."""
     a = as_array(a)
-    if axis is None:
+    if axis is None or reduced_axes(axis, a.ndim) == ():
         result = function(ravel(a), 0)
         return reshape(result, (1,) * a.ndim) if keepdims else result
     axis = axis_of(axis, a.ndim)
@@ -70,7 +71,7 @@ def _sum(
     kind = accumulator(np.sum, a, dtype, out)
     if where is not True:
         a = np.where(where, a, np.zeros((), a.dtype))
-    axes = axes_of(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     result = astype(a, _signed(kind), copy=False)
     if axes or not a.ndim:
         result = emit("sum.dim_IntList", result, dim=axes, keepdim=_flag(keepdims))
@@ -94,7 +95,7 @@ def _prod(
     kind = accumulator(np.prod, a, dtype, out)
     if where is not True:
         a = np.where(where, a, np.ones((), a.dtype))
-    axes = axes_of(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     result = astype(a, _signed(kind), copy=False)
     for place in sorted(axes, reverse=True):
         result = emit("prod.dim_int", result, dim=place, keepdim=_flag(keepdims))
@@ -108,7 +109,12 @@ def _extremum(name: str, op: str, choose: np.ufunc) -> Callable[..., Any]:
     def reduce(
         a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = _NoValue, where: Any = True
     ) -> Any:
-        a = as_array(a)
+        given = as_array(a)
+        a = computable(given, f"np.{name}")
+        if a.dtype.kind == "c":
+            if where is not True or _given(initial):
+                unsupported(f"np.{name} of complex numbers with where= or initial= cannot be traced")
+            return store(_complex_extremum(op, a, reduced_axes(axis, a.ndim), _flag(keepdims)), out)
         if where is not True:
             if not _given(initial):
                 raise ValueError(
@@ -116,16 +122,16 @@ def _extremum(name: str, op: str, choose: np.ufunc) -> Callable[..., Any]:
                     "so to use a where mask one has to specify 'initial'"
                 )
             a = np.where(where, a, np.asarray(initial, a.dtype))
-        axes = axes_of(axis, a.ndim)
+        axes = reduced_axes(axis, a.ndim)
         if any(a.shape[place] == 0 for place in axes) and not _given(initial):
             raise ValueError(f"zero-size array to reduction operation {choose.__name__} which has no identity")
         if a.size == 0 and axes:
             kept = tuple(1 if p in axes else n for p, n in enumerate(a.shape) if p not in axes or _flag(keepdims))
-            return store(np.broadcast_to(np.asarray(initial, a.dtype), kept), out)
+            return store(to_tracer(np.full(kept, initial if _given(initial) else 0, given.dtype)), out)
         result = emit(op, a, dim=axes, keepdim=_flag(keepdims)) if axes or not a.ndim else a
         if _given(initial):
-            result = choose(result, initial)
-        return store(result, out)
+            result = choose(result, np.asarray(initial, a.dtype) if np.isscalar(initial) else initial)
+        return store(astype(result, given.dtype, copy=False), out)
 
     reduce.__name__ = name
     return reduce
@@ -135,12 +141,23 @@ implements(np.max, np.amax)(_extremum("max", "amax", np.maximum))
 implements(np.min, np.amin)(_extremum("min", "amin", np.minimum))
 
 
+def _complex_extremum(op: str, a: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """NumPy orders complex numbers by their real parts, then by the imaginary ones."""
+    worst = -np.inf if op == "amax" else np.inf
+    real, imag = np.real(a), np.imag(a)
+    best = emit(op, real, dim=axes, keepdim=True) if axes or not a.ndim else real
+    candidates = np.where(real == best, imag, np.asarray(worst, imag.dtype))
+    second = emit(op, candidates, dim=axes, keepdim=True) if axes or not a.ndim else imag
+    result = emit("complex", best, second)
+    return result if keepdims else np.squeeze(result, axes)
+
+
 def _truth(op: str, neutral: bool) -> Callable[..., Any]:
     def reduce(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, *, where: Any = True) -> Any:
         a = as_array(a)
         if where is not True:
             a = np.where(where, astype(a, bool), neutral)
-        axes = axes_of(axis, a.ndim)
+        axes = reduced_axes(axis, a.ndim)
         a = astype(a, bool, copy=False)
         return store(emit(f"{op}.dims", a, dim=axes, keepdim=_flag(keepdims)) if axes or not a.ndim else a, out)
 
@@ -157,7 +174,7 @@ def _mean(
 ) -> Any:
     a = as_array(a)
     kind = accumulator(np.mean, a, dtype, out)
-    axes = axes_of(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     if where is not True:
         mask = np.broadcast_to(where, a.shape)
         total = np.sum(np.where(mask, a, np.zeros((), a.dtype)), axes, kind, keepdims=_flag(keepdims))
@@ -186,7 +203,7 @@ def _spread(function: Callable[..., Any], op: str) -> Callable[..., Any]:
         kind = accumulator(function, a, dtype, out)
         inner = a.dtype if is_inexact(a.dtype) else np.dtype(np.float64)
         inner = np.promote_types(inner, kind) if dtype is not None else inner
-        axes = axes_of(axis, a.ndim)
+        axes = reduced_axes(axis, a.ndim)
         keep = _flag(keepdims)
         a = astype(a, inner, copy=False)
         if where is True and not _given(mean) and axes:
@@ -195,7 +212,7 @@ def _spread(function: Callable[..., Any], op: str) -> Callable[..., Any]:
             mask = np.broadcast_to(where, a.shape)
             center = mean if _given(mean) else np.mean(a, axes, keepdims=True, where=where)
             square = np.square(np.abs(a - center))
-            count = np.sum(mask, axes, keepdims=keep, dtype=square.dtype) - ddof
+            count = np.maximum(np.sum(mask, axes, keepdims=keep, dtype=square.dtype) - ddof, 0)
             result = np.sum(np.where(mask, square, np.zeros((), square.dtype)), axes, keepdims=keep) / count
             result = np.sqrt(result) if op.startswith("std") else result
         return store(astype(result, kind, copy=False), out)
@@ -209,7 +226,7 @@ implements(np.std)(_spread(np.std, "std.correction"))
 
 def _position(op: str) -> Callable[..., Any]:
     def reduce(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
-        a = as_array(a)
+        a = computable(as_array(a), f"np.{op}")
         a = astype(a, np.uint8) if a.dtype == bool else a
         found = over_all(lambda x, dim: emit(op, x, dim=dim), a, axis, _flag(keepdims))
         return store(found, out)
@@ -240,8 +257,9 @@ def _scan(op: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def scan(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
         a = as_array(a)
         kind = accumulator(function, a, dtype, out)
-        a = ravel(a) if axis is None else a
-        axis = axis_of(0 if axis is None else axis, a.ndim)
+        if axis is None or reduced_axes(axis, a.ndim) == ():
+            a, axis = ravel(a), 0
+        axis = axis_of(axis, a.ndim)
         result = emit(op, astype(a, _signed(kind), copy=False), dim=axis)
         return store(astype(result, kind, copy=False), out)
 
@@ -302,6 +320,8 @@ def _nan_extremum(function: Callable[..., Any], neutral: float) -> Callable[...,
         if not is_inexact(a.dtype):
             return function(a, axis, out, keepdims=_flag(keepdims), **kwargs)
         missing = np.isnan(a)
+        if a.size == 0:
+            return function(a, axis, out, keepdims=_flag(keepdims), **kwargs)
         found = function(np.where(missing, np.asarray(neutral, a.dtype), a), axis, keepdims=_flag(keepdims), **kwargs)
         empty = np.all(missing, axis, keepdims=_flag(keepdims))
         return store(np.where(empty, np.asarray(np.nan, a.dtype), found), out)
@@ -318,7 +338,7 @@ def _where_known(function: Callable[..., Any]) -> Callable[..., Any]:
         a = as_array(a)
         if not is_inexact(a.dtype):
             return function(a, *args, **kwargs)
-        known = np.logical_not(np.isnan(a))
+        known = np.logical_and(np.logical_not(np.isnan(a)), kwargs.pop("where", True))
         # Masked, not only left out of the sum: the derivative of NaN times zero is NaN.
         return function(np.where(known, a, np.zeros((), a.dtype)), *args, where=known, **kwargs)
 

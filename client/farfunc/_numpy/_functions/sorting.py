@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .._dtypes import is_inexact
-from .._operands import as_array, dtype_of, emit, emit_many, holds_traced, lower
+from .._operands import as_array, dtype_of, emit, emit_many, ensure_sequence, holds_traced, lower, to_tracer
 from .._refusals import unsupported
 from .._registry import implements, method
-from .._shaping import astype, axes_of, axis_of, expand_dims, moveaxis, ravel, reshape
+from .._shaping import astype, axis_of, computable, expand_dims, moveaxis, ravel, reduced_axes, reshape
 from .._tracer import Tracer
 from .._ufunc_calls import store
 
@@ -24,11 +25,37 @@ def _refuse_complex(a: Any, what: str) -> None:
 
 def _sorted(a: Any, axis: Any) -> Any:
     """Values and the places that they came from."""
-    a = as_array(a)
-    _refuse_complex(a, "sorting")
+    given: Any = as_array(a)
     if axis is None:
-        a, axis = ravel(a), 0
-    return emit_many("sort.stable", a, stable=True, dim=axis_of(axis, a.ndim))
+        given, axis = ravel(given), 0
+    axis = axis_of(axis, given.ndim)
+    if given.dtype.kind == "c":  # by their real parts, those that are equal by the imaginary ones
+        order = _lexicographic([np.imag(given), np.real(given)], axis)
+        return np.take_along_axis(given, order, axis), order
+    values, places = emit_many("sort.stable", computable(given, "sorting"), stable=True, dim=axis)
+    return astype(values, given.dtype, copy=False), places
+
+
+def _lexicographic(keys: Sequence[Any], axis: int) -> Any:
+    """The order by the last key; where that has equal ones, by the one before it, and so on."""
+    order = None
+    for key in keys:
+        given = key if order is None else np.take_along_axis(key, order, axis)
+        _, places = _sorted(given, axis)
+        order = places if order is None else np.take_along_axis(order, places, axis)
+    return order
+
+
+@implements(np.lexsort)
+def _lexsort(keys: Any, axis: int = -1) -> Any:
+    keys = [as_array(key) for key in ensure_sequence(keys)]
+    return _lexicographic(keys, axis_of(axis, keys[0].ndim))
+
+
+@implements(np.sort_complex)
+def _sort_complex(a: Any) -> Any:
+    a = as_array(a)
+    return np.sort(a if a.dtype.kind == "c" else astype(a, np.result_type(a.dtype, np.complex64)))
 
 
 @implements(np.sort)
@@ -127,9 +154,9 @@ def _quantile(
     a = as_array(a)
     a = a if is_inexact(a.dtype) else astype(a, np.float64)
     _refuse_complex(a, "np.quantile")
-    axes = axes_of(axis, a.ndim)
-    rest = [place for place in range(a.ndim) if place not in axes]
-    flat = reshape(moveaxis(a, axes, range(a.ndim - len(axes), a.ndim)), (*(a.shape[place] for place in rest), -1))
+    flat, axes = _flattened(a, axis)
+    if not flat.shape[-1]:
+        return store(_missing(a, q, axes, keepdims), out)
     values = np.sort(flat, -1)
     quantiles = np.asarray(q, a.dtype if type(q) in (int, float) else np.float64)
     if np.any((quantiles < 0) | (quantiles > 1)):
@@ -150,6 +177,77 @@ def _quantile(
     if keepdims:
         result = expand_dims(result, tuple(quantiles.ndim + place for place in axes))
     return store(result, out)
+
+
+def _flattened(a: Any, axis: Any) -> tuple[Any, tuple[int, ...]]:
+    """The array with the reduced axes as its last one, and which they were."""
+    axes = reduced_axes(axis, a.ndim)
+    rest = [a.shape[place] for place in range(a.ndim) if place not in axes]
+    count = int(np.prod([a.shape[place] for place in axes], dtype=np.int64))
+    return reshape(moveaxis(a, axes, range(a.ndim - len(axes), a.ndim)), (*rest, count)), axes
+
+
+def _missing(a: Any, q: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """Of no numbers at all every quantile is NaN."""
+    kept = [1 if place in axes else n for place, n in enumerate(a.shape) if place not in axes or keepdims]
+    return to_tracer(np.full((*np.shape(q), *kept), np.nan, a.dtype))
+
+
+@implements(np.nanmedian)
+def _nanmedian(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False) -> Any:
+    # Beside the middle of an odd count may stand an infinity, which has no part in it.
+    return _nanquantile(a, 0.5, axis, out, keepdims=keepdims, is_median=True)
+
+
+@implements(np.nanpercentile)
+def _nanpercentile(a: Any, q: Any, *args: Any, **kwargs: Any) -> Any:
+    return _nanquantile(a, q / 100 if type(q) in (int, float) else np.true_divide(q, 100.0), *args, **kwargs)
+
+
+@implements(np.nanquantile)
+def _nanquantile(
+    a: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: Any = False,
+    *,
+    weights: Any = None,
+    is_median: bool = False,
+) -> Any:
+    a = as_array(a)
+    if not is_inexact(a.dtype):
+        return _quantile(a, q, axis, out, overwrite_input, method, keepdims, weights=weights)
+    if weights is not None or method != "linear":
+        unsupported("np.nanquantile with weights= or method= cannot be traced", remedy="use the linear method")
+    if holds_traced(q):
+        unsupported("np.nanquantile at a traced q cannot be traced", remedy="give q as a number")
+    keepdims = keepdims is not np._NoValue and bool(keepdims)
+    flat, axes = _flattened(a, axis)
+    if not flat.shape[-1]:
+        return store(_missing(a, q, axes, keepdims), out)
+    missing = np.isnan(flat)
+    # NaN is put last; how many numbers there are before it is known on the server only, so the places are traced.
+    values = np.sort(np.where(missing, np.asarray(np.inf, a.dtype), flat), -1)
+    count = np.sum(np.logical_not(missing), -1, keepdims=True)
+    quantiles = np.asarray(q, a.dtype if type(q) in (int, float) else np.float64)
+    places = np.maximum(count - 1, 0) * quantiles.ravel()
+    low: Any = np.floor(places)
+    weight: Any = astype(places - low, quantiles.dtype)
+    low = astype(low, np.int64)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    left, right = np.take_along_axis(values, low, -1), np.take_along_axis(values, high, -1)
+    step = right - left
+    step = np.where(weight == 0, np.zeros((), step.dtype), step) if is_median else step
+    found = np.where(weight < 0.5, left + step * weight, right - step * (1 - weight))
+    found = np.where(count == 0, np.asarray(np.nan, found.dtype), found)
+    found = moveaxis(found, -1, 0)
+    found = reshape(found, quantiles.shape + found.shape[1:])
+    if keepdims:
+        found = expand_dims(found, tuple(quantiles.ndim + place for place in axes))
+    return store(found, out)
 
 
 def _places(q: np.ndarray, n: int, method: str) -> np.ndarray:

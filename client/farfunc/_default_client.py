@@ -8,13 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from ._address import Address, default_address, set_connected
+from ._address import Address
 from ._client import DEFAULT_TIMEOUT, Client
+from ._default_address import default_address, set_connected
 from ._functions import FunctionHandle
 from ._session import FunctionInfo
 from ._transforms import Transforms
 
-__all__ = ["connect", "current_client", "delete", "function", "functions", "register"]
+__all__ = ["connect", "current_client", "delete", "describe", "function", "functions", "register"]
 
 _REMEMBERED = 8
 """Clients that are kept for when a program changes ``FARFUNC_URL`` and goes back."""
@@ -92,6 +93,18 @@ def register(
 def function(reference: str) -> FunctionHandle:
     """The handle of a registered function; see :meth:`Client.function`."""
     return current_client().function(reference).bound_to(_anyone)
+
+
+def describe(reference: str) -> FunctionInfo:
+    """What the server knows of a registered function; see :meth:`Client.describe`.
+
+    >>> import numpy as np
+    >>> import farfunc
+    >>> handle = farfunc.register(lambda x: np.sin(x) + np.sin(2 * x), np.zeros(2), name="described")
+    >>> dict(farfunc.describe("described").operators)
+    {'add.Tensor': 1, 'mul.Scalar': 1, 'sin': 2}
+    """
+    return current_client().describe(reference)
 
 
 def functions() -> list[FunctionInfo]:
