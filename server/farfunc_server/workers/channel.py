@@ -92,10 +92,10 @@ class Channel(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
         self._out.close()
+        self._on_lost()  # first, so that nobody who is told turns to this worker again
         asked, self._asked = self._asked, deque()
         for on_answer in asked:
             on_answer(None, _NOTHING)
-        self._on_lost()
 
     async def _send(self, parts: Sequence[memoryview], before: asyncio.Task[None] | None) -> None:
         try:
