@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from . import safetensors
@@ -45,6 +46,7 @@ MAX_TRANSFORMS = 16
 """How long a chain may be."""
 
 _GENERATOR = "generator"
+_LARGEST_KEPT = 1 << 14
 _REFERENCE = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[1-9][0-9]{0,8})?")
 
 
@@ -102,18 +104,15 @@ def check_reference(reference: Any, where: str = "function") -> str:
 
 def encode_request(request: EvaluateRequest) -> list[bytes | memoryview]:
     """Return the request's bytes, as buffers to be written one after another."""
-    header: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        "function": request.function,
-        "transforms": [transform.to_json() for transform in request.transforms],
-    }
-    if request.seed is not None:
-        header["seed"] = request.seed
+    chain = ",".join([transform.text for transform in request.transforms])
+    seed = "" if request.seed is None else f'"seed":{int(request.seed)},'
+    function = canonical_json(request.function).decode()
+    header = f'{{"format":{FORMAT_VERSION},"function":{function},{seed}"transforms":[{chain}]}}'
     tensors = {str(i): array for i, array in enumerate(request.arrays)}
     tensors.update({f"capture.{i}": array for i, array in request.captures.items()})
     if request.generator is not None:
         tensors[_GENERATOR] = request.generator
-    return safetensors.encode(tensors, {METADATA_KEY: canonical_json(header).decode()})
+    return safetensors.encode(tensors, {METADATA_KEY: header})
 
 
 def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
@@ -131,21 +130,11 @@ def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
             where="metadata",
             remedy=f'its metadata needs the key {METADATA_KEY!r}: {{"format": 1, "function": …, "transforms": […]}}',
         )
-    header = members_of(
-        parse_json(metadata[METADATA_KEY], where="request"),
-        "request",
-        required=("format", "function", "transforms"),
-        optional=("seed",),
-        error=InvalidRequest,
-    )
-    check_format(header["format"], "request")
-    items = list_of(header["transforms"], "request.transforms", error=InvalidRequest)
-    if len(items) > MAX_TRANSFORMS:
-        raise InvalidRequest(
-            f"{len(items)} transforms are given, {MAX_TRANSFORMS} are allowed", where="request.transforms"
-        )
+    text = metadata[METADATA_KEY]
+    read = _read_request_again if len(text) <= _LARGEST_KEPT else _read_request
+    function, transforms, seed = read(text)
     generator = tensors.pop(_GENERATOR, None)
-    if generator is not None and header.get("seed") is not None:
+    if generator is not None and seed is not None:
         raise InvalidRequest("a seed and a generator are given", where="request.seed", remedy="give one of them")
     captures = {}
     for name in [name for name in tensors if name.startswith("capture.")]:
@@ -157,16 +146,32 @@ def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
             where=f"tensors[{missing[0]}]",
             remedy='name the argument leaves "0", "1", … in order, and open captures "capture.0", …',
         )
-    return EvaluateRequest(
-        function=check_reference(header["function"], "request.function"),
-        transforms=tuple(
-            FlatTransform.from_json(item, where=f"request.transforms[{i}]") for i, item in enumerate(items)
-        ),
-        arrays=tuple(tensors[str(i)] for i in range(len(tensors))),
-        captures=captures,
-        seed=check_seed(header.get("seed")),
-        generator=generator,
+    arrays = tuple(tensors[str(i)] for i in range(len(tensors)))
+    return EvaluateRequest(function, transforms, arrays, captures, seed, generator)
+
+
+def _read_request(text: str) -> tuple[str, tuple[FlatTransform, ...], int | None]:
+    """The function, the chain and the seed of a request's document, which is the same for calls alike."""
+    header = members_of(
+        parse_json(text, where="request"),
+        "request",
+        required=("format", "function", "transforms"),
+        optional=("seed",),
+        error=InvalidRequest,
     )
+    check_format(header["format"], "request")
+    items = list_of(header["transforms"], "request.transforms", error=InvalidRequest)
+    if len(items) > MAX_TRANSFORMS:
+        raise InvalidRequest(
+            f"{len(items)} transforms are given, {MAX_TRANSFORMS} are allowed", where="request.transforms"
+        )
+    transforms = tuple(
+        FlatTransform.from_json(item, where=f"request.transforms[{i}]") for i, item in enumerate(items)
+    )
+    return check_reference(header["function"], "request.function"), transforms, check_seed(header.get("seed"))
+
+
+_read_request_again = lru_cache(256)(_read_request)
 
 
 def encode_response(response: EvaluateResponse) -> list[bytes | memoryview]:
@@ -174,20 +179,23 @@ def encode_response(response: EvaluateResponse) -> list[bytes | memoryview]:
     tensors = {str(i): array for i, array in enumerate(response.arrays)}
     if response.generator is not None:
         tensors[_GENERATOR] = response.generator
-    return safetensors.encode(tensors, {METADATA_KEY: canonical_json({"format": FORMAT_VERSION}).decode()})
+    return safetensors.encode(tensors, {METADATA_KEY: f'{{"format":{FORMAT_VERSION}}}'})
 
 
 def decode_response(body: bytes | bytearray | memoryview) -> EvaluateResponse:
     """Read a response."""
     tensors, metadata = safetensors.decode(body)
-    header = members_of(
-        parse_json(metadata.get(METADATA_KEY, "{}"), where="response"), "response", required=("format",)
-    )
-    check_format(header["format"], "response")
+    _check_response(metadata.get(METADATA_KEY, "{}"))
     generator = tensors.pop(_GENERATOR, None)
     if any(str(i) not in tensors for i in range(len(tensors))):
         raise InvalidRequest("the response's tensors are not numbered from 0", where="tensors")
     return EvaluateResponse(tuple(tensors[str(i)] for i in range(len(tensors))), generator)
+
+
+@lru_cache(16)
+def _check_response(text: str) -> None:
+    header = members_of(parse_json(text, where="response"), "response", required=("format",))
+    check_format(header["format"], "response")
 
 
 def _number(text: str, where: str) -> int:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from .arrays import Array, read_shape
@@ -45,6 +46,8 @@ MAX_HEADER_BYTES = 100_000_000
 """The Rust library reads no longer header, so none is written."""
 
 _METADATA = "__metadata__"
+_KEPT_HEADERS = 256
+_LARGEST_KEPT_HEADER = 1 << 14
 _BY_CODE: dict[str, DType] = {row.safetensors: row for row in DTYPES.values() if row.name != "complex128"}
 _MEMBERS = {"dtype", "shape", "data_offsets"}
 
@@ -62,9 +65,21 @@ def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = No
     """
     for name, array in tensors.items():
         _check_writable(name, array)
+    kinds = tuple((name, array.dtype, array.shape) for name, array in tensors.items())
+    texts = tuple((metadata or {}).items())
+    size = 64 * len(kinds) + sum(len(text) for pair in texts for text in pair if isinstance(text, str))
+    text, order = (_header_again if size <= _LARGEST_KEPT_HEADER else _header_of)(kinds, texts)
+    return [text, *(tensors[name].buffer for name in order if tensors[name].nbytes)]
+
+
+def _header_of(
+    kinds: tuple[tuple[str, str, tuple[int, ...]], ...], metadata: tuple[tuple[str, str], ...]
+) -> tuple[bytes, tuple[str, ...]]:
+    """The header of a file, length included, and the order of its tensors; calls alike have the same."""
     header: dict[str, Any] = {}
-    marked = dict(metadata or {})
-    pairs = sorted(name for name, array in tensors.items() if array.dtype == "complex128")
+    marked = dict(metadata)
+    types = {name: (DTYPES[dtype], shape) for name, dtype, shape in kinds}
+    pairs = sorted(name for name, (dtype, _) in types.items() if dtype.name == "complex128")
     _check_metadata(marked, "metadata")
     for key, text in marked.items():
         _check_text(key, "metadata")
@@ -75,15 +90,13 @@ def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = No
         marked[COMPLEX128_KEY] = canonical_json(pairs).decode()
     if marked:
         header[_METADATA] = marked
-    buffers: list[bytes | memoryview] = []
+    order = tuple(sorted(types, key=lambda name: (-types[name][0].itemsize, name)))
     start = 0
-    for name in sorted(tensors, key=lambda name: (-DTYPES[tensors[name].dtype].itemsize, name)):
-        array = tensors[name]
-        shape = [*array.shape, 2] if array.dtype == "complex128" else list(array.shape)
-        end = start + array.nbytes
-        header[name] = {"dtype": DTYPES[array.dtype].safetensors, "shape": shape, "data_offsets": [start, end]}
-        if array.nbytes:
-            buffers.append(array.buffer)
+    for name in order:
+        dtype, shape = types[name]
+        end = start + math.prod(shape) * dtype.itemsize
+        lengths = [*shape, 2] if dtype.name == "complex128" else list(shape)
+        header[name] = {"dtype": dtype.safetensors, "shape": lengths, "data_offsets": [start, end]}
         start = end
     text = canonical_json(header)
     text += b" " * (-len(text) % 8)
@@ -92,7 +105,10 @@ def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = No
             f"the header has {len(text):,} bytes, {MAX_HEADER_BYTES:,} are allowed",
             remedy="make the function smaller, or send fewer arrays at once",
         )
-    return [len(text).to_bytes(8, "little") + text, *buffers]
+    return len(text).to_bytes(8, "little") + text, order
+
+
+_header_again = lru_cache(_KEPT_HEADERS)(_header_of)
 
 
 def encode_bytes(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -124,25 +140,16 @@ def decode(
         view = memoryview(bytes(view))
     view = view.cast("B")
     header, data = _split(view, limits)
-    metadata = _check_metadata(header.pop(_METADATA, {}), f"header.{_METADATA}")
-    limits.check("leaves", len(header), "header")
-    marked = _take_mark(metadata)
-    if not marked <= set(header):
-        raise ProtocolError(
-            f"there is no tensor {shown(min(marked - set(header)))}, which is marked as complex128",
-            where=f"header.{_METADATA}[{COMPLEX128_KEY!r}]",
-        )
-    entries = [_Entry.from_json(name, given, is_marked=name in marked, limits=limits) for name, given in header.items()]
-    entries.sort(key=lambda entry: (entry.start, entry.end))
-    _check_layout(entries, len(data))
+    read = _read_header_again if len(header) <= _LARGEST_KEPT_HEADER else _read_header
+    entries, metadata = read(header, len(data), limits)
     tensors = {
         entry.name: Array.from_buffer(data[entry.start : entry.end], entry.dtype, entry.shape, where=entry.where)
         for entry in entries
     }
-    return tensors, metadata
+    return tensors, dict(metadata)
 
 
-def _split(view: memoryview, limits: Limits) -> tuple[dict[str, Any], memoryview]:
+def _split(view: memoryview, limits: Limits) -> tuple[bytes, memoryview]:
     if len(view) < 8:
         raise ProtocolError(
             f"a safetensors file begins with 8 bytes of length, {len(view)} bytes are there", where="header"
@@ -164,7 +171,28 @@ def _split(view: memoryview, limits: Limits) -> tuple[dict[str, Any], memoryview
         raise ProtocolError(
             "the header does not begin with a brace", where="header", remedy="check that this is a safetensors file"
         )
-    return parse_json(view[8 : 8 + length], where="header"), view[8 + length :]
+    return bytes(view[8 : 8 + length]), view[8 + length :]
+
+
+def _read_header(text: bytes, length: int, limits: Limits) -> tuple[tuple[_Entry, ...], Mapping[str, str]]:
+    """The tensors of a file whose data has ``length`` bytes, in their order, and its metadata."""
+    header = parse_json(text, where="header")
+    metadata = _check_metadata(header.pop(_METADATA, {}), f"header.{_METADATA}")
+    limits.check("leaves", len(header), "header")
+    marked = _take_mark(metadata)
+    if not marked <= set(header):
+        raise ProtocolError(
+            f"there is no tensor {shown(min(marked - set(header)))}, which is marked as complex128",
+            where=f"header.{_METADATA}[{COMPLEX128_KEY!r}]",
+        )
+    entries = [_Entry.from_json(name, given, is_marked=name in marked, limits=limits) for name, given in header.items()]
+    entries.sort(key=lambda entry: (entry.start, entry.end))
+    _check_layout(entries, length)
+    return tuple(entries), metadata
+
+
+_read_header_again = lru_cache(_KEPT_HEADERS)(_read_header)
+"""Calls alike have the same header: it is read and checked once."""
 
 
 @dataclass(frozen=True, slots=True)

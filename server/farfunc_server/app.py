@@ -14,9 +14,12 @@ from .metrics import Metrics
 from .registry import Registry
 from .routes import evaluation, functions, service
 from .routes.context import Context
+from .routes.direct import DirectRoute
 from .routes.middleware import RequestMiddleware
 from .routes.problems import add_problem_handlers
+from .scheduling.compilations import Compilations
 from .scheduling.dispatcher import Dispatcher
+from .scheduling.plan_board import PlanBoard
 from .settings import Settings
 from .store import Store
 from .workers.devices import find_devices, threads_each
@@ -40,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         The data folder cannot be used.
     """
     metrics = Metrics()
+    packages = settings.data_dir.absolute() / "plans"
     devices = settings.devices or find_devices()
     pool = Pool(
         PoolSettings(
@@ -47,26 +51,40 @@ def create_app(settings: Settings) -> FastAPI:
             threads=settings.threads or threads_each(devices),
             memory_bytes=settings.memory_limit,
             operations=settings.operation_limit,
+            packages=str(packages) if settings.compile_plans else None,
             spare=settings.spare,
         ),
-        on_restart=lambda device: metrics.worker_restarts.labels(device).inc(),
+        on_restart=lambda device: lost_worker(device),
     )
-    dispatcher = Dispatcher(pool, settings.queue_size)
-    context = Context(settings, metrics, Registry(Store(settings.data_dir)), pool, dispatcher)
+    store = Store(settings.data_dir)
+    compilations = Compilations(packages, store.read, metrics.compiled) if settings.compile_plans else None
+    board = PlanBoard(compilations)
+    dispatcher = Dispatcher(pool, settings.queue_size, board)
+    context = Context(settings, metrics, Registry(store), pool, dispatcher, board)
+
+    def lost_worker(device: str) -> None:
+        metrics.worker_restarts.labels(device).inc()
+        board.lost(device)
+
     metrics.observe(
         queue_depth=lambda: len(dispatcher.queue),
         running=lambda: dispatcher.running,
         workers_ready=lambda: sum(status.state == "ready" for status in pool.status()),
+        plans=board.count,
+        plan_bytes=lambda: board.bytes,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.start()
-        dispatcher.start()
+        if compilations is not None:
+            compilations.start()
         try:
             yield
         finally:
             await dispatcher.stop()
+            if compilations is not None:
+                await compilations.stop()
             await pool.stop()
             context.registry.store.close()
 
@@ -81,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
+    app.add_middleware(DirectRoute, path="/v1/evaluate", endpoint=evaluation.evaluate)
     app.add_middleware(RequestMiddleware, metrics=metrics, token=settings.token, is_closing=lambda: context.is_closing)
     add_problem_handlers(app)
     for router in (functions.router, evaluation.router, service.router):

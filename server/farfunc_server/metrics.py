@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -10,7 +12,17 @@ __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+STAGES = ("plain", "flat", "compiled")
+"""Of plans, as workers name them."""
+
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+
+
+class Compilation(Protocol):
+    """As much of a compilation as is counted."""
+
+    state: str
+    seconds: float | None
 
 
 class Metrics:
@@ -26,6 +38,10 @@ class Metrics:
         Evaluations by outcome: ``ok`` or the code of the error.
     evaluation_seconds:
         Seconds that evaluations took on their device.
+    evaluation_stages:
+        Evaluations by the stage of their plan.
+    compilations, compilation_seconds:
+        Compilations by outcome, and the seconds that the successful ones took.
     worker_restarts:
         Workers that were lost, by device.
     """
@@ -48,20 +64,44 @@ class Metrics:
         self.evaluation_seconds = Histogram(
             "farfunc_evaluation_seconds", "Time on the device.", buckets=_BUCKETS, registry=self._registry
         )
+        self.evaluation_stages = Counter(
+            "farfunc_evaluation_stages", "Evaluations by the stage of their plan.", ("stage",), registry=self._registry
+        )
+        self.compilations = Counter(
+            "farfunc_compilations", "Compilations of plans by outcome.", ("outcome",), registry=self._registry
+        )
+        self.compilation_seconds = Counter(
+            "farfunc_compilation_seconds", "Time spent on compiling plans.", registry=self._registry
+        )
         self.worker_restarts = Counter(
             "farfunc_worker_restarts", "Workers that were lost.", ("device",), registry=self._registry
         )
         self._queue_depth = Gauge("farfunc_queue_depth", "Evaluations that wait.", registry=self._registry)
         self._running = Gauge("farfunc_evaluations_running", "Evaluations on a device.", registry=self._registry)
+        self._plans = Gauge("farfunc_plans", "Plans in use, by stage.", ("stage",), registry=self._registry)
+        self._plan_bytes = Gauge("farfunc_plan_bytes", "Memory that plans take.", registry=self._registry)
         self._workers_ready = Gauge("farfunc_workers_ready", "Workers that take requests.", registry=self._registry)
 
     def observe(
-        self, queue_depth: Callable[[], float], running: Callable[[], float], workers_ready: Callable[[], float]
+        self,
+        queue_depth: Callable[[], float],
+        running: Callable[[], float],
+        workers_ready: Callable[[], float],
+        plans: Callable[[str], float],
+        plan_bytes: Callable[[], float],
     ) -> None:
         """Say where the gauges' values come from."""
         self._queue_depth.set_function(queue_depth)
         self._running.set_function(running)
         self._workers_ready.set_function(workers_ready)
+        for stage in STAGES:
+            self._plans.labels(stage).set_function(partial(plans, stage))
+        self._plan_bytes.set_function(plan_bytes)
+
+    def compiled(self, compilation: Compilation) -> None:
+        """Count a compilation that has ended."""
+        self.compilations.labels(compilation.state).inc()
+        self.compilation_seconds.inc(compilation.seconds or 0.0)
 
     def exposition(self) -> bytes:
         """Everything, in the text format of Prometheus."""

@@ -43,6 +43,8 @@ class Settings:
         The most memory of one evaluation, in bytes; None for half of the device's.
     operation_limit:
         The most scalar operations of one evaluation.
+    compile_plans:
+        Whether hot plans are compiled, by a process of the lowest priority.
     spare:
         Whether a started process waits to take the place of a worker that dies.
     shutdown_limit:
@@ -67,6 +69,7 @@ class Settings:
     body_limit: int = 1 << 30
     memory_limit: int | None = None
     operation_limit: float = 1e18
+    compile_plans: bool = True
     spare: bool = True
     shutdown_limit: float = 30.0
     log_level: str = "info"
@@ -140,6 +143,7 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("body_limit", _bytes, "a size such as 512M", "the largest request body"),
     ("memory_limit", _bytes, "a size such as 8G", "memory of one evaluation; default: half of the device's"),
     ("operation_limit", _positive, "a positive number", "scalar operations of one evaluation"),
+    ("compile_plans", _switch, "true or false", "compile plans that are used often, in the background"),
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
     ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),
     ("log_level", _level, "debug, info, warning or error", "what is logged"),

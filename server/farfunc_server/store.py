@@ -32,6 +32,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 _SCHEMA_VERSION = 1
 
+_MOST_SEEN = 10_000
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS functions (
     id TEXT PRIMARY KEY,          -- sha256:<hex>
@@ -112,6 +114,8 @@ class Store:
             ) from None
         # Two connections: what only looks something up never waits for a write to reach the disk.
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
+        self._seen: set[str] = set()
+        self._deletions = 0
         self._writer, self._reader = (
             sqlite3.connect(folder / "farfunc.sqlite3", check_same_thread=False, isolation_level=None) for _ in range(2)
         )
@@ -197,6 +201,21 @@ class Store:
         with self._read_lock:
             return _required(_find(self._reader, reference), reference)
 
+    def resolve(self, reference: str) -> str:
+        """The identity that a reference stands for; raises as :meth:`find`.
+
+        An identity that was seen stays one until something is deleted: it is not looked up again.
+        """
+        if reference in self._seen:
+            return reference
+        deletions = self._deletions
+        id = self.find(reference).id
+        if reference == id and deletions == self._deletions:
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen.add(id)
+        return id
+
     def names(self, id: str) -> list[str]:
         """The names of a function, as ``name@version``."""
         with self._read_lock:
@@ -267,6 +286,8 @@ class Store:
                 database.execute(f"DELETE FROM names WHERE {where}", values)
                 gone = [id for id in {*ids, entry.id} if not _names(database, id)]
                 database.executemany("DELETE FROM functions WHERE id = ?", [(id,) for id in gone])
+            self._deletions += 1
+            self._seen.clear()
             for id in gone:
                 self._path(id).unlink(missing_ok=True)
 

@@ -51,7 +51,9 @@ class RunningServer:
         self.log = folder / "server.log"
         self._command = [str(python), "-m", "farfunc_server", "--port", "0", "--data-dir", str(self.data_dir), *options]
         own = {name: value for name, value in os.environ.items() if not name.startswith("FARFUNC_")}
-        self._environment = {**own, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        # Compilers in the background would slow down all tests; what is about them turns them on.
+        defaults = {"PYTHONUNBUFFERED": "1", "FARFUNC_COMPILE_PLANS": "false"}
+        self._environment = {**own, **defaults, **(environment or {})}
         self._start_seconds = start_seconds
 
     def __enter__(self) -> RunningServer:

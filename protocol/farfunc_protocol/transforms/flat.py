@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidGraph
-from ..strict_json import shown
+from ..strict_json import canonical_json, shown
 from ..tensor_type import Dimension, TensorType
 
 __all__ = ["ATTRIBUTES", "TRANSFORM_NAMES", "FlatTransform", "flat_inner_types", "flat_result_types", "primal_count"]
@@ -68,6 +68,17 @@ class FlatTransform:
 
     name: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """Its canonical JSON, made once: calls are sent with it, and plans are found by it."""
+        if self._text is None:
+            object.__setattr__(self, "_text", canonical_json(self.to_json()).decode())
+        return self._text  # type: ignore[return-value]
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def to_json(self) -> dict[str, Any]:
         """The form in which it travels."""

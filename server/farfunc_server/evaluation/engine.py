@@ -15,81 +15,30 @@ array([[1., 0.],
 
 from __future__ import annotations
 
-import contextlib
 import os
-import warnings
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from farfunc_protocol.arrays import Array
-from farfunc_protocol.errors import InvalidRequest
+from farfunc_protocol.errors import FarfuncError, InvalidRequest
 from farfunc_protocol.graph import Function, TensorType
-from farfunc_protocol.strict_json import canonical_json
 from farfunc_protocol.transforms import FlatTransform
 
+from ..batch_form import MOST_ROWS, BatchForm, bucket
+from .batching import deal, gather
+from .compilation import PackageFolder
 from .failures import as_farfunc_error
-from .inference import Budget, Inference, infer
-from .lowering import LoweredGraph, fits, lower
+from .inference import Budget, Inference
+from .lowering import fits
+from .plan_cache import PlanCache
+from .plans import Stage
+from .program import Program
 from .randomness import continued, seeded
 from .tensors import from_tensor, to_tensor, type_of
-from .transforms import FlatCallable, dispatch_state, is_stack_empty, transformed
+from .transforms import dispatch_state, is_stack_empty
 
 __all__ = ["Engine", "default_memory_bytes"]
-
-Types = tuple[TensorType, ...]
-
-_CACHED_PROGRAMS = 256
-_CACHED_INFERENCES = 64
-
-
-@dataclass(slots=True, eq=False)
-class Program:
-    """A function lowered under one chain of transforms.
-
-    Attributes
-    ----------
-    function:
-        Kept so that its id, the cache's key, stays its own.
-    lowered:
-        The graph that runs.
-    chain:
-        The transforms, outermost first.
-    constants:
-        On the device; None for captures that come with each call.
-    inferences:
-        What the dry run found, by the types of arguments and captures.
-    """
-
-    function: Function
-    lowered: LoweredGraph
-    chain: tuple[FlatTransform, ...]
-    constants: tuple[torch.Tensor | None, ...]
-    inferences: OrderedDict[tuple[tuple[TensorType, ...], tuple[TensorType, ...]], Inference] = field(
-        default_factory=OrderedDict
-    )
-
-    @property
-    def inputs(self) -> int:
-        """How many leaves the outermost transform takes."""
-        return self.bind(()).inputs
-
-    def bind(self, captures: Sequence[torch.Tensor], *, check: bool = False) -> FlatCallable:
-        """The transformed function, its captures closed over."""
-
-        def function(*leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            if check:
-                self.lowered.check(leaves)
-            return self.lowered(leaves, captures)
-
-        graph = self.lowered.graph
-        callable_ = FlatCallable(function, len(graph.inputs), len(graph.outputs))
-        for flat in reversed(self.chain):
-            callable_ = transformed(flat, callable_)
-        return callable_
 
 
 class Engine:
@@ -101,12 +50,24 @@ class Engine:
         ``"cpu"``, ``"cuda:0"``.
     budget:
         What one evaluation may take; half of the device's memory if not given.
+    packages:
+        Where the machine code of hot plans is found; None to go without.
+
+    Attributes
+    ----------
+    plans:
+        How functions are run that were evaluated before.
+    stage:
+        In which stage the plan is that ran last.
     """
 
-    def __init__(self, device: str = "cpu", budget: Budget | None = None) -> None:
+    def __init__(
+        self, device: str = "cpu", budget: Budget | None = None, packages: PackageFolder | None = None
+    ) -> None:
         self.device = torch.device(device)
         self.budget = budget or Budget(default_memory_bytes(self.device))
-        self._programs: OrderedDict[tuple[int, bytes], Program] = OrderedDict()
+        self.plans = PlanCache(self.device, self.budget, packages)
+        self.stage = Stage.PLAIN
         self._dispatch = dispatch_state()
 
     def evaluate(
@@ -117,6 +78,7 @@ class Engine:
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
         generator: Array | None = None,
+        identity: str = "",
     ) -> tuple[Array, ...]:
         """Evaluate ``function`` under ``chain``.
 
@@ -134,6 +96,8 @@ class Engine:
             Values of captures that the function leaves open, by number.
         generator:
             In place of a seed: the state of torch's CPU generator.
+        identity:
+            The function's, if its plans may be compiled.
 
         Returns
         -------
@@ -150,10 +114,64 @@ class Engine:
             An operator refused its operands, or has no derivative of the kind that is asked for.
         """
         try:
-            with _determinate():
-                return self._evaluate(function, chain, arrays, seed, captures or {}, generator)
+            return self._evaluate(function, chain, arrays, seed, captures or {}, generator, identity)
         except Exception as error:
             raise as_farfunc_error(error) from error
+
+    def evaluate_many(
+        self, function: Function, chain: Sequence[FlatTransform], calls: Sequence[Sequence[Array]], identity: str = ""
+    ) -> list[tuple[Array, ...] | FarfuncError]:
+        """Evaluate calls of one function under one chain, together where that is possible and pays.
+
+        Returns
+        -------
+        list[tuple[Array, ...] | FarfuncError]
+            What :meth:`evaluate` would return, or raise, for each of the calls.
+        """
+        program, failure = None, None
+        try:
+            program = self.plans.program(function, chain, identity)
+            if (results := self._evaluate_together(program, calls)) is not None:
+                return list(results)
+        except Exception as error:  # noqa: BLE001 - a call is at fault, or a batching rule: that will show
+            failure = f"{type(error).__name__}: {error}"
+        alone = [self._evaluate_or_error(function, chain, arrays, identity) for arrays in calls]
+        if failure and program and not any(isinstance(result, FarfuncError) for result in alone):
+            program.why_alone = failure
+        return alone
+
+    def _evaluate_or_error(
+        self, function: Function, chain: Sequence[FlatTransform], arrays: Sequence[Array], identity: str
+    ) -> tuple[Array, ...] | FarfuncError:
+        try:
+            return self.evaluate(function, chain, arrays, identity=identity)
+        except FarfuncError as error:
+            return error
+
+    def _evaluate_together(
+        self, program: Program, calls: Sequence[Sequence[Array]]
+    ) -> list[tuple[Array, ...]] | None:
+        """Evaluate calls as one; None where each is better evaluated by itself."""
+        if len(calls) < 2 or program.is_random or None in program.constants or program.why_alone is not None:
+            return None
+        types = [tuple(array.type for array in arrays) for arrays in calls]
+        forms = [form for each in types if (form := BatchForm.of(program.chain, each))]
+        if len(forms) < len(calls) or any(form.row_types != forms[0].row_types for form in forms):
+            return None
+        counts = [form.rows for form in forms]
+        if sum(counts) > MOST_ROWS or 0 in counts:
+            return None
+        form, rows = forms[0], bucket(sum(counts))
+        captures = [tensor for tensor in program.constants if tensor is not None]
+        kinds = tuple(map(type_of, captures))
+        batch = self.plans.program(program.function, form.common_chain(program.outputs), program.identity)
+        plan = self.plans.plan(batch, form.types(rows), kinds)
+        if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
+            return None
+        leaves = gather(form, [[to_tensor(array, self.device) for array in arrays] for arrays in calls], rows)
+        self.stage = plan.stage
+        results = plan.run(leaves, captures)
+        return [tuple(map(from_tensor, dealt)) for dealt in deal(form, results, counts)]
 
     def infer(
         self,
@@ -163,10 +181,14 @@ class Engine:
     ) -> Inference:
         """Tell what an evaluation would return and take, without running it; raises as :meth:`evaluate`."""
         try:
-            with _determinate():
-                return self._infer(self._program(function, chain), tuple(types), function.graph.captures)
+            program = self.plans.program(function, chain)
+            return self.plans.plan(program, tuple(types), function.graph.captures).inference
         except Exception as error:
             raise as_farfunc_error(error) from error
+
+    def use_idle_time(self) -> bool:
+        """Make one plan faster that is used often; returns whether there was anything to do."""
+        return self.plans.improve()
 
     def is_well(self) -> bool:
         """Whether this process may go on evaluating after an error.
@@ -190,20 +212,21 @@ class Engine:
         seed: int | None,
         given: Mapping[int, Array],
         generator: Array | None,
+        identity: str,
     ) -> tuple[Array, ...]:
-        program = self._program(function, chain)
+        program = self.plans.program(function, chain, identity)
         captures = self._captures(program, given)
-        self._infer(program, tuple(array.type for array in arrays), tuple(map(type_of, captures)))
+        plan = self.plans.plan(program, tuple(array.type for array in arrays), tuple(map(type_of, captures)))
+        self.stage = plan.stage
         leaves = [to_tensor(array, self.device) for array in arrays]
-        run = program.bind(captures).function
         if generator is not None:
             with continued(generator, self.device) as state:
-                results = (*run(*leaves), state())
-        elif program.lowered.is_random:
+                results = (*plan.run(leaves, captures), state())
+        elif program.is_random:
             with seeded(seed, self.device):
-                results = run(*leaves)
+                results = plan.run(leaves, captures)
         else:
-            results = run(*leaves)
+            results = plan.run(leaves, captures)
         return tuple(from_tensor(result) for result in results)
 
     def _captures(self, program: Program, given: Mapping[int, Array]) -> list[torch.Tensor]:
@@ -229,52 +252,9 @@ class Engine:
             for i, constant in enumerate(program.constants)
         ]
 
-    def _infer(self, program: Program, types: Types, captures: Types) -> Inference:
-        found = program.inferences.get((types, captures))
-        if found is None:
-            if len(types) != program.inputs:
-                raise InvalidRequest(
-                    f"{len(types)} arrays are given, and the function under these transforms takes {program.inputs}",
-                    where="arguments",
-                    remedy="give one array for each argument leaf of the outermost transform",
-                )
-
-            def function(leaves: Sequence[torch.Tensor], closed: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-                return program.bind(closed, check=True).function(*leaves)
-
-            found = infer(function, types, captures, self.device, self.budget)
-            program.inferences[types, captures] = found
-            if len(program.inferences) > _CACHED_INFERENCES:
-                program.inferences.popitem(last=False)
-        return found
-
-    def _program(self, function: Function, chain: Sequence[FlatTransform]) -> Program:
-        key = (id(function), canonical_json([flat.to_json() for flat in chain]))
-        program = self._programs.get(key)
-        if program is None:
-            constants = tuple(None if array is None else to_tensor(array, self.device) for array in function.constants)
-            program = Program(function, lower(function.graph, self.device), tuple(chain), constants)
-            self._programs[key] = program
-            if len(self._programs) > _CACHED_PROGRAMS:
-                self._programs.popitem(last=False)
-        self._programs.move_to_end(key)
-        return program
-
 
 def default_memory_bytes(device: torch.device) -> int:
     """Half of the device's memory."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 2
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
-@contextlib.contextmanager
-def _determinate() -> Iterator[None]:
-    """One way of computing, whatever this process was told elsewhere.
-
-    The fused attention kernels have neither forward mode nor batching rules; the math backend
-    has both. Warnings of torch.func (a batching rule that falls back to a loop) have no reader here.
-    """
-    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        warnings.simplefilter("ignore")
-        yield

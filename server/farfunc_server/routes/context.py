@@ -9,6 +9,7 @@ from fastapi import Request
 from ..metrics import Metrics
 from ..registry import Registry
 from ..scheduling.dispatcher import Dispatcher
+from ..scheduling.plan_board import PlanBoard
 from ..settings import Settings
 from ..workers.pool import Pool
 
@@ -30,6 +31,7 @@ class Context:
     registry: Registry
     pool: Pool
     dispatcher: Dispatcher
+    board: PlanBoard
     is_closing: bool = False
 
 

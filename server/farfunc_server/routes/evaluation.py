@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect
 from farfunc_protocol import array_json
 from farfunc_protocol.errors import FarfuncError, InvalidRequest
 from farfunc_protocol.json_messages import JsonRequest, encode_json_response, read_json_request
-from farfunc_protocol.messages import decode_request, decode_response, encode_request
+from farfunc_protocol.messages import EvaluateRequest, decode_request, decode_response, encode_request
 from farfunc_protocol.strict_json import parse_json
 
+from ..batch_form import kind_and_rows
 from ..scheduling.dispatcher import Job
 from ..workers.frames import Buffer
 from ..workers.messages import Evaluate, Result
@@ -71,7 +72,7 @@ async def evaluate(request: Request) -> Response:
         document = await off_loop(len(body), lambda: parse_json(body, where="request"))
         return await _evaluate_json(request, context, read_json_request(document), answer, seconds, len(body))
     decoded = await off_loop(len(body), lambda: decode_request(body))
-    data = await _run(request, context, decoded.function, [body], seconds)
+    data = await _run(request, context, decoded, [body], seconds)
     if answer == BINARY:
         return Response(data, media_type=BINARY)
     arrays = decode_response(data).arrays
@@ -132,7 +133,7 @@ async def _evaluate_json(
     types = await inferred_types(context, entry.id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
-    data = await _run(request, context, entry.id, encode_request(bound), seconds)
+    data = await _run(request, context, bound, encode_request(bound), seconds)
     if answer == BINARY:
         return Response(data, media_type=BINARY)
 
@@ -143,12 +144,14 @@ async def _evaluate_json(
 
 
 async def _run(
-    request: Request, context: Context, reference: str, payload: Sequence[Buffer], seconds: float
+    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
 ) -> memoryview:
-    """Have a worker evaluate an encoded request."""
+    """Have a worker evaluate a request, which is ``payload`` when encoded."""
     store = context.registry.store
-    identity = store.find(reference).id
-    job = Job(Evaluate(identity, request.state.request_id), payload, lambda: (store.read(identity),), seconds)
+    identity = store.resolve(asked.function)
+    kind, rows = kind_and_rows(asked)
+    message = Evaluate(identity, request.state.request_id)
+    job = Job(message, payload, lambda: (store.read(identity),), seconds, kind, rows)
     metrics = context.metrics
     try:
         message, data = await _while_connected(request, context.dispatcher.run(job))
@@ -158,25 +161,40 @@ async def _run(
     metrics.evaluations.labels("ok").inc()
     if isinstance(message, Result):
         metrics.evaluation_seconds.observe(message.seconds)
+        metrics.evaluation_stages.labels(message.stage).inc()
     return data
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
     """Wait for work, and give it up when the client goes: what still waits leaves the queue."""
-    task = asyncio.ensure_future(work)
+    waiting = asyncio.current_task()
+    assert waiting is not None
+    loop = asyncio.get_running_loop()
+    watch: asyncio.Task[None] | None = None
+    is_gone = False
+
+    def look() -> None:
+        nonlocal watch
+        watch = loop.create_task(_disconnected(request))
+        watch.add_done_callback(leave)
+
+    def leave(watch: asyncio.Task[None]) -> None:
+        nonlocal is_gone
+        if not watch.cancelled():
+            is_gone = True
+            waiting.cancel()
+
+    timer = loop.call_later(_PATIENCE, look)
     try:
-        await asyncio.wait({task}, timeout=_PATIENCE)
-        if not task.done():
-            gone = asyncio.ensure_future(_disconnected(request))
-            try:
-                await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                gone.cancel()
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if is_gone and waiting.uncancel() == 0:
+            raise ClientDisconnect from None
+        raise
     finally:
-        task.cancel()
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()
 
 
 async def _disconnected(request: Request) -> None:

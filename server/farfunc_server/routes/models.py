@@ -19,6 +19,7 @@ __all__ = [
     "FunctionSummary",
     "HealthModel",
     "OperatorModel",
+    "PlanModel",
     "ProblemModel",
     "ReadyModel",
     "ResultBody",
@@ -160,6 +161,40 @@ class DeviceModel(BaseModel):
     memory_bytes: int | None = Field(description="The most that one evaluation may take.")
     pid: int | None = Field(description="Of the worker, as in the log.")
     restarts: int = Field(description="Workers that it has lost.")
+
+
+class StageModel(BaseModel):
+    """What a plan has done in one stage."""
+
+    calls: int
+    seconds: float = Field(description="All calls together, on the device.")
+    made_in_seconds: float | None = Field(description="What making (or loading) its program took.")
+    note: str | None = Field(description="Why there is no such program.")
+
+
+class CompilationModel(BaseModel):
+    """The making of a plan's machine code."""
+
+    state: Literal["waiting", "compiling", "compiled", "failed"]
+    seconds: float | None
+    reason: str | None = Field(description="Why it failed.")
+
+
+class PlanModel(BaseModel):
+    """How one function under one chain of transforms runs for arguments of one kind."""
+
+    device: str = Field(examples=["cpu"])
+    id: str = Field(description="The digest of all that the plan is made from.")
+    function: str = Field(examples=["sha256:f2c422f1..."])
+    transforms: list[dict[str, Any]] = Field(description="The chain in flat form, outermost first.")
+    arguments: list[str] = Field(examples=[["float64[7]"]])
+    stage: Literal["plain", "flat", "compiled"] = Field(description="Which program serves.")
+    is_hot: bool = Field(description="Whether its machine code has been asked for.")
+    bytes: int = Field(description="The memory that the plan takes.")
+    peak_bytes: int = Field(description="The most memory of an evaluation, by a dry run.")
+    operations: float = Field(description="Scalar operations of an evaluation, by a dry run.")
+    stages: dict[Literal["plain", "flat", "compiled"], StageModel]
+    compilation: CompilationModel | None
 
 
 class HealthModel(BaseModel):

@@ -11,7 +11,7 @@ from farfunc_protocol.ops import OPS
 
 from ..metrics import METRICS_MEDIA_TYPE
 from .context import context_of
-from .models import DeviceModel, HealthModel, OperatorModel, ReadyModel
+from .models import DeviceModel, HealthModel, OperatorModel, PlanModel, ReadyModel
 
 __all__ = ["router"]
 
@@ -73,6 +73,15 @@ async def devices(request: Request) -> Response:
         for status in context_of(request).pool.status()
     ]
     return JSONResponse({"devices": found})
+
+
+@router.get("/v1/plans", tags=["service"], summary="The plans", response_model=dict[str, list[PlanModel]])
+async def plans(request: Request) -> Response:
+    """How functions that were evaluated are run on each device, what each plan has done and what it cost to make.
+
+    Most recently used first, as the device's worker last told it: not more than a second ago while it is in use.
+    """
+    return JSONResponse({"plans": context_of(request).board.plans()})
 
 
 _OPERATORS = [

@@ -12,7 +12,6 @@ Lengths are checked before anything is allocated. Nothing here can be executed.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import struct
@@ -21,11 +20,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Buffer", "FrameError", "receive", "receive_async", "send", "send_async"]
+__all__ = [
+    "LENGTHS_SIZE",
+    "Buffer",
+    "FrameError",
+    "memory_of",
+    "pack",
+    "receive",
+    "send",
+    "unpack_header",
+    "unpack_lengths",
+]
 
 Buffer = bytes | bytearray | memoryview
 
 _LENGTHS = struct.Struct("<IQ")
+LENGTHS_SIZE = _LENGTHS.size
 _MAX_HEADER = 1 << 20
 _MAX_PAYLOAD = 1 << 40
 
@@ -34,7 +44,8 @@ class FrameError(Exception):
     """What came is no frame: the other end is broken, and is not to be spoken to again."""
 
 
-def _pack(header: dict[str, Any], payload: Sequence[Buffer]) -> list[Buffer]:
+def pack(header: dict[str, Any], payload: Sequence[Buffer]) -> list[Buffer]:
+    """A frame, as buffers to be sent one after another; a single one if it is small."""
     text = json.dumps(header, separators=(",", ":")).encode()
     size = sum(memoryview(part).nbytes for part in payload)
     first = _LENGTHS.pack(len(text), size) + text
@@ -43,14 +54,16 @@ def _pack(header: dict[str, Any], payload: Sequence[Buffer]) -> list[Buffer]:
     return [first, *payload]
 
 
-def _lengths(data: Buffer) -> tuple[int, int]:
+def unpack_lengths(data: Buffer) -> tuple[int, int]:
+    """The lengths of header and payload."""
     header, payload = _LENGTHS.unpack(data)
     if header > _MAX_HEADER or payload > _MAX_PAYLOAD:
         raise FrameError(f"a frame of {header} + {payload} bytes")
     return header, payload
 
 
-def _header(data: Buffer) -> dict[str, Any]:
+def unpack_header(data: Buffer) -> dict[str, Any]:
+    """The header as a document."""
     try:
         header = json.loads(bytes(data))
     except ValueError as error:
@@ -60,53 +73,28 @@ def _header(data: Buffer) -> dict[str, Any]:
     return header
 
 
-def _memory(size: int) -> memoryview:
+def memory_of(size: int) -> memoryview:
     """Writable memory that is not zeroed first."""
     return np.empty(size, np.uint8).data
 
 
 def send(connection: socket.socket, header: dict[str, Any], payload: Sequence[Buffer] = ()) -> None:
     """Send one frame from a worker."""
-    for part in _pack(header, payload):
+    for part in pack(header, payload):
         connection.sendall(part)
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], memoryview]:
     """Wait for one frame in a worker; raises EOFError when the other end has gone."""
-    header, payload = _lengths(_read(connection, _LENGTHS.size))
-    return _header(_read(connection, header)), _read(connection, payload)
+    header, payload = unpack_lengths(_read(connection, _LENGTHS.size))
+    return unpack_header(_read(connection, header)), _read(connection, payload)
 
 
 def _read(connection: socket.socket, size: int) -> memoryview:
-    memory = _memory(size)
+    memory = memory_of(size)
     position = 0
     while position < size:
         count = connection.recv_into(memory[position:])
-        if count == 0:
-            raise EOFError
-        position += count
-    return memory
-
-
-async def send_async(connection: socket.socket, header: dict[str, Any], payload: Sequence[Buffer] = ()) -> None:
-    """Send one frame from the web process."""
-    loop = asyncio.get_running_loop()
-    for part in _pack(header, payload):
-        await loop.sock_sendall(connection, part)
-
-
-async def receive_async(connection: socket.socket) -> tuple[dict[str, Any], memoryview]:
-    """Wait for one frame in the web process; raises EOFError when the worker has gone."""
-    header, payload = _lengths(await _read_async(connection, _LENGTHS.size))
-    return _header(await _read_async(connection, header)), await _read_async(connection, payload)
-
-
-async def _read_async(connection: socket.socket, size: int) -> memoryview:
-    loop = asyncio.get_running_loop()
-    memory = _memory(size)
-    position = 0
-    while position < size:
-        count = await loop.sock_recv_into(connection, memory[position:])
         if count == 0:
             raise EOFError
         position += count

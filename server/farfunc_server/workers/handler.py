@@ -8,6 +8,8 @@ import resource
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,18 +18,22 @@ from farfunc_protocol.document import function_from_bytes
 from farfunc_protocol.errors import FarfuncError, ServerError
 from farfunc_protocol.graph import Equation, Function, Graph, TensorType
 from farfunc_protocol.lengths import at_lengths
-from farfunc_protocol.messages import EvaluateResponse, decode_request, encode_response
+from farfunc_protocol.messages import EvaluateRequest, EvaluateResponse, decode_request, encode_response
 from farfunc_protocol.pytree import flatten
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_protocol.validate import validate_function
 
+from ..evaluation.compilation import NotCompiled, PackageFolder, PlanSpec, compile_plan
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
 from .frames import Buffer
 from .messages import (
+    Compile,
+    Compiled,
     Configure,
     Configured,
     Evaluate,
+    EvaluateMany,
     Infer,
     Inferred,
     Load,
@@ -35,6 +41,7 @@ from .messages import (
     Message,
     Problem,
     Result,
+    Results,
     UnknownFunction,
 )
 
@@ -77,15 +84,27 @@ class Handler:
             detail = "the worker met an error of its own"
             return Problem(ServerError(detail, remedy="report it with the request id").to_problem()), ()
 
+    def use_idle_time(self) -> bool:
+        """Do something that makes later answers faster; returns whether there was anything to do."""
+        try:
+            return self._engine.use_idle_time()
+        except Exception:  # noqa: BLE001 - no one waits for it, and the plain way is still there
+            _log.exception("the worker failed at making a plan faster")
+            return True
+
     def _answer(self, message: Message, payload: memoryview) -> Answer:
         match message:
             case Evaluate():
                 return self._evaluate(message, payload)
+            case EvaluateMany():
+                return self._evaluate_many(message, payload)
             case Infer():
                 return self._infer(message)
             case Load():
                 self._load(message.function, payload)
                 return Loaded(), ()
+            case Compile():
+                return self._compile(message)
             case Configure():
                 return self._configure(message), ()
             case _:
@@ -99,7 +118,8 @@ class Handler:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         budget = Budget(message.memory_bytes or default_memory_bytes(device), message.operations)
-        self._engine = Engine(str(device), budget)
+        packages = None if message.packages is None else PackageFolder(Path(message.packages))
+        self._engine = Engine(str(device), budget, packages)
         if device.type == "cuda":
             _warm_up(self._engine)
             description = torch.cuda.get_device_name(device)
@@ -125,11 +145,65 @@ class Handler:
         function, _ = self._functions[message.function]
         request = decode_request(payload)
         arrays = self._engine.evaluate(
-            function, request.transforms, request.arrays, request.seed, request.captures, request.generator
+            function,
+            request.transforms,
+            request.arrays,
+            request.seed,
+            request.captures,
+            request.generator,
+            message.function,
         )
         generator = arrays[-1] if request.generator is not None else None
         results = arrays if generator is None else arrays[:-1]
-        return Result(time.perf_counter() - started), encode_response(EvaluateResponse(results, generator))
+        return self._result(started), encode_response(EvaluateResponse(results, generator))
+
+    def _evaluate_many(self, message: EvaluateMany, payload: memoryview) -> Answer:
+        if message.function not in self._functions:
+            return UnknownFunction(), ()
+        started = time.perf_counter()
+        self._functions.move_to_end(message.function)
+        function, _ = self._functions[message.function]
+        problems: list[dict[str, Any] | None] = [None] * len(message.sizes)
+        requests: dict[int, EvaluateRequest] = {}
+        start = 0
+        for number, size in enumerate(message.sizes):
+            try:
+                requests[number] = decode_request(payload[start : start + size])
+            except FarfuncError as error:
+                problems[number] = error.to_problem()
+            start += size
+        bodies: list[Sequence[Buffer]] = [()] * len(message.sizes)
+        if requests:
+            chain = next(iter(requests.values())).transforms
+            calls = [request.arrays for request in requests.values()]
+            found = self._engine.evaluate_many(function, chain, calls, message.function)
+            for number, result in zip(requests, found, strict=True):
+                if isinstance(result, FarfuncError):
+                    problems[number] = result.to_problem()
+                else:
+                    bodies[number] = encode_response(EvaluateResponse(result))
+            self.is_sound = self._engine.is_well()
+        sizes = [sum(memoryview(part).nbytes for part in body) for body in bodies]
+        return Results(self._result(started), sizes, problems), [part for body in bodies for part in body]
+
+    def _result(self, started: float) -> Result:
+        plans = self._engine.plans
+        return Result(
+            time.perf_counter() - started,
+            self._engine.stage.name.lower(),
+            plans.take_news(),
+            [{"id": spec.digest, "plan": spec.to_json()} for spec in plans.take_hot()],
+        )
+
+    def _compile(self, message: Compile) -> Answer:
+        if message.function not in self._functions:
+            return UnknownFunction(), ()
+        function, _ = self._functions[message.function]
+        try:
+            seconds = compile_plan(PlanSpec.from_json(message.plan), function, PackageFolder(Path(message.packages)))
+        except NotCompiled as reason:
+            return Compiled(None, str(reason)), ()
+        return Compiled(seconds, None), ()
 
     def _infer(self, message: Infer) -> Answer:
         if message.function not in self._functions:

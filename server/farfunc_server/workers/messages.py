@@ -7,7 +7,9 @@ web process                     worker                       payload
 :class:`Configure`              :class:`Configured`
 :class:`Load`                   :class:`Loaded`              of Load: a function file
 :class:`Evaluate`               :class:`Result`              of both: as ``farfunc_protocol.messages``
+:class:`EvaluateMany`           :class:`Results`             of both: one behind the other
 :class:`Infer`                  :class:`Inferred`
+:class:`Compile`                :class:`Compiled`
 ==============================  ===========================  =======================================
 
 In place of its answer a worker may send :class:`Problem`, or :class:`UnknownFunction` where it
@@ -22,9 +24,12 @@ from typing import Any
 from .frames import FrameError
 
 __all__ = [
+    "Compile",
+    "Compiled",
     "Configure",
     "Configured",
     "Evaluate",
+    "EvaluateMany",
     "Infer",
     "Inferred",
     "Load",
@@ -33,6 +38,7 @@ __all__ = [
     "Problem",
     "Ready",
     "Result",
+    "Results",
     "UnknownFunction",
     "from_header",
 ]
@@ -77,12 +83,15 @@ class Configure(Message):
         The most that one evaluation may take; None for half of the device's memory.
     operations:
         The most scalar operations that one evaluation may take.
+    packages:
+        The folder with machine code of plans; None to go without.
     """
 
     device: str
     threads: int | None
     memory_bytes: int | None
     operations: float
+    packages: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +132,57 @@ class Evaluate(Message):
 
 @dataclass(frozen=True, slots=True)
 class Result(Message):
-    """The response is the payload; ``seconds`` is the time that it took on the device."""
+    """The response is the payload.
+
+    Attributes
+    ----------
+    seconds:
+        The time that it took on the device.
+    stage:
+        The stage of the plan that ran: ``plain``, ``flat`` or ``compiled``.
+    news:
+        What has changed of the worker's plans since it last told: a document for each.
+    hot:
+        Plans that are worth compiling: each its id, and the fields of a
+        :class:`~farfunc_server.evaluation.compilation.PlanSpec`.
+    """
 
     seconds: float
+    stage: str
+    news: list[dict[str, Any]] = field(default_factory=list)
+    hot: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateMany(Message):
+    """Evaluate several requests of one function and one kind; ``sizes`` are the bytes of each in the payload."""
+
+    function: str
+    sizes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Results(Message):
+    """The answers to :class:`EvaluateMany`.
+
+    Attributes
+    ----------
+    result:
+        What is to be told of all of them together.
+    sizes:
+        The bytes of each response in the payload.
+    problems:
+        For each request None, or the problem document in place of a response.
+    """
+
+    result: Result
+    sizes: list[int]
+    problems: list[dict[str, Any] | None]
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Results:
+        """Read one from a header."""
+        return cls(Result(**fields["result"]), fields["sizes"], fields["problems"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +215,23 @@ class Inferred(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Compile(Message):
+    """Make the machine code of a plan, into the folder ``packages``."""
+
+    function: str
+    plan: dict[str, Any]
+    packages: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled(Message):
+    """It is there, after so many seconds; or why it is not."""
+
+    seconds: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Message):
     """An RFC 9457 problem document."""
 
@@ -179,8 +253,12 @@ _KINDS: dict[str, type[Message]] = {
         Loaded,
         Evaluate,
         Result,
+        EvaluateMany,
+        Results,
         Infer,
         Inferred,
+        Compile,
+        Compiled,
         Problem,
         UnknownFunction,
     )
@@ -191,6 +269,7 @@ def from_header(header: dict[str, Any]) -> Message:
     """The message of a header; raises FrameError for one of another version of this program."""
     fields = dict(header)
     try:
-        return _KINDS[fields.pop("kind")](**fields)
+        kind = _KINDS[fields.pop("kind")]
+        return Results.from_fields(fields) if kind is Results else kind(**fields)
     except (KeyError, TypeError) as error:
         raise FrameError(f"not a message: {str(header)[:200]}") from error

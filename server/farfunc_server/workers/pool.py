@@ -35,7 +35,7 @@ class PoolSettings:
     ----------
     devices:
         One worker for each: ``"cpu"``, ``"cpu:1"``, ``"cuda:0"``.
-    threads, memory_bytes, operations:
+    threads, memory_bytes, operations, packages:
         As in :class:`~farfunc_server.workers.messages.Configure`.
     spare:
         Whether to keep a spare.
@@ -45,6 +45,7 @@ class PoolSettings:
     threads: int | None = None
     memory_bytes: int | None = None
     operations: float = 1e18
+    packages: str | None = None
     spare: bool = True
 
 
@@ -82,7 +83,6 @@ class _Seat:
     def __init__(self, device: str) -> None:
         self.device = device
         self.worker: Worker | None = None
-        self.ready = asyncio.Event()
         self.state = "starting"
         self.description: str | None = None
         self.memory_bytes: int | None = None
@@ -98,6 +98,11 @@ class Pool:
         The devices and their limits.
     on_restart:
         Called with the device whenever a worker was lost.
+
+    Attributes
+    ----------
+    on_ready:
+        Called with a device and its new worker, when that takes requests.
     """
 
     def __init__(self, settings: PoolSettings, on_restart: Callable[[str], None] = lambda device: None) -> None:
@@ -107,6 +112,7 @@ class Pool:
         self._spare: asyncio.Task[Worker] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.torch_version: str | None = None
+        self.on_ready: Callable[[str, Worker], None] = lambda device, worker: None
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -147,15 +153,6 @@ class Pool:
             with contextlib.suppress(asyncio.CancelledError, WorkerGone, OSError):
                 await (await self._spare).close()
 
-    async def worker(self, device: str) -> Worker:
-        """Wait for the worker of a device."""
-        seat = self._seats[device]
-        while True:
-            await seat.ready.wait()
-            if seat.worker is not None and seat.worker.is_alive:
-                return seat.worker
-            seat.ready.clear()  # it died, and whoever keeps the seat has not heard of it yet
-
     async def _keep(self, seat: _Seat) -> None:
         """See to it that a device has a worker, as long as the pool runs."""
         failures = 0
@@ -171,7 +168,6 @@ class Pool:
                 seat.state = "failing"
                 _log.error("a worker of %s did not start: %s", seat.device, error)
             finally:
-                seat.ready.clear()
                 seat.worker = None
                 if worker is not None:
                     await worker.close()
@@ -186,15 +182,18 @@ class Pool:
         started = time.monotonic()
         worker = await self._take_worker()
         try:
+            settings = self._settings
             configured = await worker.configure(
-                Configure(seat.device, self._settings.threads, self._settings.memory_bytes, self._settings.operations)
+                Configure(
+                    seat.device, settings.threads, settings.memory_bytes, settings.operations, settings.packages
+                )
             )
         except BaseException:
             await worker.close()
             raise
         seat.description, seat.memory_bytes = configured.description, configured.memory_bytes
         seat.worker, seat.state = worker, "ready"
-        seat.ready.set()
+        self.on_ready(seat.device, worker)
         _log.info("worker %d of %s is ready after %.1f s", worker.pid, seat.device, time.monotonic() - started)
         if self._settings.spare and self._spare is None and self.is_ready:
             self._spare = asyncio.create_task(self._start_spare(), name="spare worker")

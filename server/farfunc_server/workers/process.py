@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import socket
 import sys
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     parser = argparse.ArgumentParser(prog="farfunc-worker")
     parser.add_argument("--fd", type=int, required=True, help="the worker's end of the socket pair")
+    parser.add_argument("--nice", type=int, default=0, help="how far to stand back for other processes")
     parser.add_argument("--parent", type=int, required=True, help="the process id of the web process")
     options = parser.parse_args(arguments)
     _die_with(options.parent)
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _be_killed_first()
+    os.nice(options.nice)
 
     from .handler import Handler  # imports torch, which takes seconds
 
@@ -41,11 +44,18 @@ def main(arguments: list[str] | None = None) -> int:
         send(connection, Ready(handler.torch_version, time.monotonic() - started).to_header())
         with contextlib.suppress(EOFError, ConnectionError):
             while handler.is_sound:
+                while not _is_readable(connection) and handler.use_idle_time():
+                    pass
                 header, payload = receive(connection)
                 answer, parts = handler.answer(from_header(header), payload)
                 del payload
                 send(connection, answer.to_header(), parts)
     return 0
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """Whether a message waits, or the other end has gone."""
+    return bool(select.select([connection], [], [], 0)[0])
 
 
 def _die_with(parent: int) -> None:

@@ -12,18 +12,20 @@ from collections.abc import Callable, Sequence
 
 from farfunc_protocol.errors import from_problem
 
-from .frames import Buffer, FrameError, receive_async, send_async
+from .channel import Channel, OnAnswer
+from .frames import Buffer
 from .messages import (
+    Compile,
     Configure,
     Configured,
     Evaluate,
+    EvaluateMany,
     Infer,
     Load,
     Message,
     Problem,
     Ready,
     UnknownFunction,
-    from_header,
 )
 
 __all__ = ["Worker", "WorkerGone"]
@@ -46,34 +48,44 @@ class Worker:
         The device that it was given, None for a spare.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, connection: socket.socket) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, *, leads_group: bool = False) -> None:
         self.process = process
         self.device: str | None = None
-        self._connection = connection
+        self._channel: Channel
+        self._greeting: asyncio.Future[tuple[Message, memoryview]]
         self._is_killed = False
+        self._leads_group = leads_group
 
     @classmethod
-    async def start(cls) -> Worker:
-        """Start a process; :meth:`wait_until_ready` tells when it has imported torch."""
+    async def start(cls, nice: int = 0) -> Worker:
+        """Start a process; :meth:`wait_until_ready` tells when it has imported torch.
+
+        One that stands back for others, by so much, has a process group of its own: it may start compilers,
+        which end with it.
+        """
         ours, theirs = socket.socketpair()
         try:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER)
-            ours.setblocking(False)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # a file torch.py in the current folder is not torch
                 *("-m", "farfunc_server.workers.process", "--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
+                *("--nice", str(nice)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else None,
                 pass_fds=[theirs.fileno()],
+                process_group=0 if nice else None,
             )
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        return cls(process, ours)
+        worker = cls(process, leads_group=bool(nice))
+        worker._channel = await Channel.open(ours, worker.kill)
+        worker._greeting = asyncio.ensure_future(worker._answer(worker._channel.expect))
+        return worker
 
     @property
     def pid(self) -> int:
@@ -87,7 +99,7 @@ class Worker:
 
     async def wait_until_ready(self) -> Ready:
         """Wait for the greeting that follows the import of torch."""
-        message, _ = await self._receive()
+        message, _ = await self._greeting
         if not isinstance(message, Ready):
             self.kill()
             raise WorkerGone(f"it greets with {type(message).__name__}")
@@ -102,6 +114,10 @@ class Worker:
         self.device = message.device
         return answer
 
+    def post(self, message: Message, payload: Sequence[Buffer], on_answer: OnAnswer) -> None:
+        """Send a message; ``on_answer`` is called with its answer, or with None when the worker is gone."""
+        self._channel.post(message, payload, on_answer)
+
     async def call(self, message: Message, payload: Sequence[Buffer] = ()) -> tuple[Message, memoryview]:
         """Send a message and wait for its answer.
 
@@ -112,21 +128,16 @@ class Worker:
         FarfuncError
             The answer is a problem.
         """
-        try:
-            await send_async(self._connection, message.to_header(), payload)
-        except OSError as error:
-            self.kill()
-            raise WorkerGone(str(error)) from error
-        except asyncio.CancelledError:
-            self.kill()  # half a message was sent: it cannot be spoken to again
-            raise
-        answer, data = await self._receive()
+        answer, data = await self._answer(lambda on_answer: self.post(message, payload, on_answer))
         if isinstance(answer, Problem):
             raise from_problem(answer.problem)
         return answer, data
 
     async def call_with_function(
-        self, message: Evaluate | Infer, payload: Sequence[Buffer], file: Callable[[], Sequence[Buffer]]
+        self,
+        message: Evaluate | EvaluateMany | Infer | Compile,
+        payload: Sequence[Buffer],
+        file: Callable[[], Sequence[Buffer]],
     ) -> tuple[Message, memoryview]:
         """Send a message about a function, and the function's file where the worker has not got it."""
         answer, data = await self.call(message, payload)
@@ -138,26 +149,33 @@ class Worker:
     def kill(self) -> None:
         """End it at once, whatever it is doing."""
         self._is_killed = True
-        self._connection.close()
+        self._channel.close()
         # Not process.kill(): that may reap the child before asyncio's watcher does, which then complains.
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGKILL)
+                (os.killpg if self._leads_group else os.kill)(self.process.pid, signal.SIGKILL)
 
     async def close(self) -> None:
         """Kill it and wait for its end."""
         self.kill()
         await self.process.wait()
 
-    async def _receive(self) -> tuple[Message, memoryview]:
+    async def _answer(self, ask: Callable[[OnAnswer], None]) -> tuple[Message, memoryview]:
+        found: asyncio.Future[tuple[Message, memoryview]] = asyncio.get_running_loop().create_future()
+
+        def on_answer(message: Message | None, payload: memoryview) -> None:
+            if found.done():
+                return
+            if message is None:
+                found.set_exception(WorkerGone("the connection was closed"))
+            else:
+                found.set_result((message, payload))
+
+        ask(on_answer)
         try:
-            header, payload = await receive_async(self._connection)
-            return from_header(header), payload
-        except (EOFError, OSError, FrameError) as error:
-            self.kill()
-            raise WorkerGone(str(error) or "the connection was closed") from error
+            return await found
         except asyncio.CancelledError:
-            self.kill()  # half an answer may have been read
+            self.kill()  # what it is doing is not wanted any more
             raise
 
 

@@ -1,0 +1,107 @@
+"""A function under its transforms as one flat program.
+
+torch.func works by levels: each call wraps every tensor, asks each operator's rule at each level,
+and keeps a tape for reverse mode. For arguments of one kind all of that comes out the same every
+time. So it is done once, on fake tensors, and what reaches the kernels is written down: one
+straight list of calls below autograd, which is then simplified (:mod:`.simplification`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from farfunc_protocol.graph import TensorType
+
+from .fake_runs import Fakes, OnDevice, RunEnded, empty, run_apart
+from .lowering import EquationFailed
+from .simplification import is_random, simplify
+
+__all__ = ["MAX_CALLS", "FlatProgram", "NotFlat", "flatten"]
+
+MAX_CALLS = 5_000
+"""Programs of more calls are not flattened: a call takes about half a millisecond to write down."""
+
+Tensors = Sequence[torch.Tensor]
+
+
+class NotFlat(Exception):
+    """Why a function has no flat program."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FlatProgram:
+    """What reaches the kernels, in order.
+
+    Attributes
+    ----------
+    module:
+        Takes the argument leaves, then the captures, and returns a tuple of results.
+    calls:
+        How many operators it calls.
+    folded_bytes:
+        The memory of values that were computed beforehand.
+    is_random:
+        Whether it draws random numbers.
+    seconds:
+        How long it took to make.
+    """
+
+    module: fx.GraphModule
+    calls: int
+    folded_bytes: int
+    is_random: bool
+    seconds: float
+
+    def __call__(self, leaves: Tensors, captures: Tensors) -> tuple[torch.Tensor, ...]:
+        """Run the program."""
+        with torch.inference_mode():
+            return self.module(*leaves, *captures)
+
+
+def flatten(
+    function: Callable[[Tensors, Tensors], tuple[torch.Tensor, ...]],
+    leaves: Sequence[TensorType],
+    captures: Sequence[TensorType],
+    device: torch.device,
+    *,
+    fold: bool = True,
+) -> FlatProgram:
+    """Write down what ``function(leaves, captures)`` does for arguments of these types.
+
+    With ``fold`` what depends on no argument is computed now; a compiler does that better by itself.
+
+    Raises
+    ------
+    NotFlat
+        It depends on values, it makes too many calls, or torch cannot trace it.
+    """
+    started = time.perf_counter()
+    count = len(leaves)
+
+    def flat(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(function(tensors[:count], tensors[count:]))
+
+    def trace() -> fx.GraphModule:
+        with Fakes(allow_non_fake_inputs=True), OnDevice(device, MAX_CALLS):
+            tensors = [empty(type, device) for type in (*leaves, *captures)]
+            return make_fx(functionalize(flat), tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+
+    module = run_apart(trace, _in_words)
+    if isinstance(module, str):
+        raise NotFlat(module)
+    folded = simplify(module, fold=fold)
+    calls = sum(node.op == "call_function" for node in module.graph.nodes)
+    return FlatProgram(module, calls, folded, is_random(module), time.perf_counter() - started)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, EquationFailed):
+        return f"{error.where}: {_in_words(error.error)}"
+    return str(error).strip() if isinstance(error, RunEnded) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,260 @@
+"""A plan: how one function under one chain of transforms runs for arguments of one kind.
+
+There are up to three programs for it, each faster to run and slower to make than the one before:
+
+==========  ==============================================================  ====================
+stage       what runs                                                       made
+==========  ==============================================================  ====================
+plain       torch.func's transforms of the lowered graph                    at once
+flat        what of it reaches the kernels, simplified (:mod:`.flattening`)  when it is called again
+compiled    the flat program as machine code (:mod:`.compilation`)          when it is hot
+==========  ==============================================================  ====================
+
+A program does not serve before it has been seen to agree: the next call runs the program that
+serves and the new one on the same arguments, and answers with the result of the first. A program
+that disagrees, or fails where the plain one does not, is given up, and the plan says why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import torch
+
+from farfunc_protocol.graph import TensorType
+
+from .inference import Inference
+
+__all__ = ["Plan", "Stage", "agree"]
+
+Tensors = Sequence[torch.Tensor]
+Results = tuple[torch.Tensor, ...]
+Run = Callable[[Tensors, Tensors], Results]
+
+_TOLERANCES = {
+    torch.float64: 1e-9,
+    torch.complex128: 1e-9,
+    torch.float32: 1e-4,
+    torch.complex64: 1e-4,
+    torch.float16: 2e-2,
+    torch.bfloat16: 5e-2,
+}
+"""How far two ways of computing may lie apart, as a part of the largest element: what reordering sums
+and contracting products leaves, with a margin for functions that amplify it."""
+
+
+_TRY_EACH = 16
+"""How often a batch that was slower than its calls one by one is tried again."""
+
+
+class Stage(IntEnum):
+    """The programs of a plan, slowest first."""
+
+    PLAIN = 0
+    FLAT = 1
+    COMPILED = 2
+
+
+@dataclass(slots=True, eq=False)
+class StageRecord:
+    """What a plan has done in one stage.
+
+    Attributes
+    ----------
+    calls, seconds:
+        How often it ran and how long that took.
+    best:
+        The seconds of the fastest call.
+    made_in:
+        The seconds that making its program took.
+    note:
+        Why there is no such program, or none any more.
+    """
+
+    calls: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    made_in: float | None = None
+    note: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """How one function runs under one chain for arguments of one kind.
+
+    Attributes
+    ----------
+    id:
+        The digest of all that it is made from; names its machine code.
+    types, capture_types:
+        Of the argument leaves and of the captures.
+    plain:
+        The program that is always there.
+    is_random:
+        Whether it draws random numbers: then two programs are compared from one state of the generator.
+    inference:
+        What the dry run found.
+    bytes:
+        The memory that the plan itself takes, about.
+    stage:
+        Which program serves.
+    records:
+        By stage.
+    is_hot:
+        Whether its machine code has been asked for.
+    looked_at:
+        When the machine code was last looked for, on the clock of ``time.monotonic``.
+    """
+
+    id: str
+    types: tuple[TensorType, ...]
+    capture_types: tuple[TensorType, ...]
+    plain: Run
+    is_random: bool
+    inference: Inference
+    bytes: int = 1 << 14
+    stage: Stage = Stage.PLAIN
+    records: tuple[StageRecord, ...] = field(default_factory=lambda: tuple(StageRecord() for _ in Stage))
+    is_hot: bool = False
+    looked_at: float = 0.0
+    _programs: dict[Stage, Run] = field(default_factory=dict)
+    _candidate: Stage | None = None
+    _chances: int = 0
+
+    @property
+    def calls(self) -> int:
+        """How often it has run."""
+        return sum(record.calls for record in self.records)
+
+    @property
+    def seconds(self) -> float | None:
+        """What a call takes in the present stage, at best; None before the first."""
+        return self.records[self.stage].best
+
+    def is_worth_more_than(self, alone: Plan | None, calls: int) -> bool:
+        """Whether one call of this plan should stand for so many of another.
+
+        That is measured where it can be. What is slower may become faster, in a later stage: it is tried once in
+        a while.
+        """
+        self._chances += 1
+        if self.calls < 3 or self._chances % _TRY_EACH == 0:
+            return True
+        other = None if alone is None else alone.seconds
+        return self.seconds is None or other is None or self.seconds < calls * other
+
+    def is_open(self, stage: Stage) -> bool:
+        """Whether a program of this stage is still to be made."""
+        record = self.records[stage]
+        return self.stage < stage and record.note is None and record.made_in is None
+
+    def offer(self, stage: Stage, program: Run, made_in: float, bytes: int = 0) -> None:
+        """Give the plan a faster program, which serves once it has been seen to agree."""
+        self._programs[stage] = program
+        self.records[stage].made_in = made_in
+        self.bytes += bytes
+        self._candidate = stage
+
+    def give_up(self, stage: Stage, reason: str) -> None:
+        """Note that there will be no program of this stage."""
+        self.records[stage].note = reason[:500]
+        self._programs.pop(stage, None)
+        if self._candidate is stage:
+            self._candidate = None
+        if self.stage is stage:
+            self.stage = max((left for left in self._programs if left < stage), default=Stage.PLAIN)
+
+    def run(self, leaves: Tensors, captures: Tensors) -> Results:
+        """Evaluate, by the fastest program that is trusted; raises what the plain program raises."""
+        if self._candidate is not None:
+            return self._try_candidate(leaves, captures)
+        if self.stage is Stage.PLAIN:
+            return self._timed(Stage.PLAIN, self.plain, leaves, captures)
+        stage = self.stage
+        try:
+            return self._timed(stage, self._programs[stage], leaves, captures)
+        except Exception as error:  # noqa: BLE001 - the plain program decides whether it is one
+            reason = f"it failed: {type(error).__name__}: {error}"
+            del error
+        results = self._timed(Stage.PLAIN, self.plain, leaves, captures)
+        self.give_up(stage, reason)
+        return results
+
+    def _try_candidate(self, leaves: Tensors, captures: Tensors) -> Results:
+        """Run the program that serves and the one that may replace it."""
+        candidate, serving = self._candidate, self.stage
+        assert candidate is not None
+        generator = _generator_state(leaves, captures) if self.is_random else None
+        results = self._timed(serving, self._programs.get(serving, self.plain), leaves, captures)
+        after = _generator_state(leaves, captures) if self.is_random else None
+        if generator is not None:
+            _set_generator_state(generator)
+        try:
+            others = self._programs[candidate](leaves, captures)
+            problem = disagreement(results, others)
+        except Exception as error:  # noqa: BLE001 - a program that fails is not taken
+            problem = f"it failed: {type(error).__name__}: {error}"
+        if after is not None:
+            _set_generator_state(after)
+        if problem is None:
+            self.stage, self._candidate = candidate, None
+        else:
+            self.give_up(candidate, problem)
+        return results
+
+    def _timed(self, stage: Stage, program: Run, leaves: Tensors, captures: Tensors) -> Results:
+        started = time.perf_counter()
+        results = program(leaves, captures)
+        record = self.records[stage]
+        record.calls += 1
+        seconds = time.perf_counter() - started
+        record.seconds += seconds
+        record.best = seconds if record.best is None else min(record.best, seconds)
+        return results
+
+
+def agree(first: Results, second: Results) -> bool:
+    """Whether two programs gave the same, to the rounding of each dtype."""
+    return disagreement(first, second) is None
+
+
+def disagreement(first: Results, second: Results) -> str | None:
+    """Where two programs' results differ by more than rounding, in words; None if nowhere."""
+    if len(first) != len(second):
+        return f"it gives {len(second)} results, not {len(first)}"
+    for number, (left, right) in enumerate(zip(first, second, strict=True)):
+        if left.dtype != right.dtype or left.shape != right.shape:
+            return f"its result {number} is {right.dtype}{list(right.shape)}, not {left.dtype}{list(left.shape)}"
+        if not _is_close(left, right):
+            return f"its result {number} differs by more than rounding"
+    return None
+
+
+def _is_close(left: torch.Tensor, right: torch.Tensor) -> bool:
+    tolerance = _TOLERANCES.get(left.dtype)
+    if tolerance is None or not left.numel():
+        return torch.equal(left, right)
+    with torch.inference_mode():
+        is_finite = torch.isfinite(left)
+        if bool(is_finite.all()):
+            return bool((left - right).abs().max() <= tolerance * left.abs().max())  # False where right has NaN
+        rest = torch.where(is_finite, 0, left), torch.where(is_finite, 0, right)
+        if not torch.allclose(*rest, rtol=0.0, atol=0.0, equal_nan=True):
+            return False
+        return _is_close(torch.where(is_finite, left, 0), torch.where(is_finite, right, 0))
+
+
+def _generator_state(leaves: Tensors, captures: Tensors) -> Any:
+    gpu = next((tensor.device for tensor in (*leaves, *captures) if tensor.is_cuda), None)
+    return torch.get_rng_state(), None if gpu is None else (gpu, torch.cuda.get_rng_state(gpu))
+
+
+def _set_generator_state(state: Any) -> None:
+    cpu, gpu = state
+    torch.set_rng_state(cpu)
+    if gpu is not None:
+        torch.cuda.set_rng_state(gpu[1], gpu[0])

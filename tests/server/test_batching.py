@@ -1,0 +1,119 @@
+"""Calls that are evaluated together give what each gives alone, whatever becomes of the others."""
+
+import numpy as np
+import pytest
+
+from farfunc_protocol.errors import EvaluationError, FarfuncError
+from farfunc_protocol.graph import Equation, Graph, TensorType
+from farfunc_protocol.transforms import FlatTransform
+from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket
+from farfunc_server.evaluation.engine import Engine
+from farfunc_server.evaluation.plans import Stage
+from support.graphs import array, f64, function_of, wrapped
+
+JACREV = FlatTransform("jacrev", {"argnums": (0,)})
+JACFWD = FlatTransform("jacfwd", {"argnums": (0,)})
+VMAP = FlatTransform("vmap", {"in_dims": (0,), "out_dims": (0,)})
+RNG = np.random.default_rng(0)
+
+
+def model(b, x):
+    (y,) = b.add("sin", (x,))
+    (y,) = b.add("mul.Tensor", (y, x))
+    return b.add("cumsum", (y,), {"dim": 0})[0]
+
+
+def together(engine, function, chain, calls):
+    """What evaluate_many gives, and whether it was one evaluation."""
+    before = sum(plan.calls for _, plan in engine.plans)
+    results = engine.evaluate_many(function, chain, calls)
+    return results, sum(plan.calls for _, plan in engine.plans) - before == 1
+
+
+@pytest.mark.parametrize("chain", [(), (JACREV,), (JACFWD, JACREV)])
+@pytest.mark.parametrize("count", [2, 3, 5, 32])
+def test_rows_are_dealt_to_their_owners(chain, count):
+    function, engine = function_of([f64(4)], model), Engine()
+    calls = [[array(RNG.standard_normal(4))] for _ in range(count)]
+    expected = [Engine().evaluate(function, chain, call) for call in calls]
+    for _ in range(4):
+        found, is_one = together(engine, function, chain, calls)
+        assert is_one
+        for left, right in zip(expected, found, strict=True):
+            np.testing.assert_allclose(left[0].data, right[0].data, rtol=1e-12)
+            assert left[0].type == right[0].type
+        while engine.use_idle_time():
+            pass
+    assert any(plan.stage is Stage.FLAT for _, plan in engine.plans)
+
+
+def test_maps_of_several_callers_become_one():
+    function, engine = function_of([f64(4)], model), Engine()
+    calls = [[array(RNG.standard_normal((rows, 4)))] for rows in (3, 1, 7)]
+    found, is_one = together(engine, function, (VMAP, JACREV), calls)
+    assert is_one
+    for call, result in zip(calls, found, strict=True):
+        (expected,) = Engine().evaluate(function, (VMAP, JACREV), call)
+        np.testing.assert_allclose(result[0].data, expected.data, rtol=1e-12)
+
+
+def test_a_bad_call_leaves_its_companions_unharmed():
+    graph = Graph((f64(4), TensorType("int64", (1,))), (), (Equation("index_select", (0, 1), {"dim": 0}, (2,)),), (2,))
+    function, engine = wrapped(graph), Engine()
+    calls = [[array(RNG.standard_normal(4)), array([place], "int64")] for place in (0, 3, 9, 1)]
+    for _ in range(3):
+        found = engine.evaluate_many(function, (), calls)
+        assert isinstance(found[2], EvaluationError)
+        for call, result in zip(calls, found, strict=True):
+            if not isinstance(result, FarfuncError):
+                np.testing.assert_array_equal(result[0].data, call[0].data[call[1].data])
+    good = calls[:2]
+    found, is_one = together(engine, function, (), good)
+    assert is_one  # the bad call was to blame, not the function
+
+
+def test_what_has_no_batching_rule_is_evaluated_one_by_one_from_then_on(monkeypatch):
+    function, engine = function_of([f64(4)], model), Engine()
+
+    def refuse(*arguments):
+        raise RuntimeError("Batching rule not implemented")
+
+    monkeypatch.setattr("farfunc_server.evaluation.engine.gather", refuse)
+    calls = [[array(RNG.standard_normal(4))] for _ in range(3)]
+    for _ in range(2):
+        found, is_one = together(engine, function, (JACREV,), calls)
+        assert not is_one
+        for call, result in zip(calls, found, strict=True):
+            (expected,) = Engine().evaluate(function, (JACREV,), call)
+            np.testing.assert_array_equal(result[0].data, expected.data)
+    assert "Batching rule" in engine.plans.program(function, (JACREV,)).why_alone
+
+
+def test_random_calls_are_not_put_together():
+    function = function_of([f64(4)], lambda b, x: b.add("randn_like", (x,))[0])
+    found, is_one = together(Engine(), function, (), [[array(np.zeros(4))]] * 3)
+    assert not is_one
+    assert len({tuple(result[0].data) for result in found}) == 3
+
+
+def test_a_batch_that_is_slower_than_its_calls_is_left_alone():
+    function, engine = function_of([f64(4)], model), Engine()
+    calls = [[array(RNG.standard_normal(4))] for _ in range(2)]
+    for _ in range(3):
+        engine.evaluate_many(function, (), calls)
+        engine.evaluate(function, (), calls[0])
+    for program, plan in engine.plans:
+        plan.records[plan.stage].best = 1.0 if program.chain else 1e-9
+    ones = [together(engine, function, (), calls)[1] for _ in range(16)]
+    assert ones.count(True) == 1
+
+
+def test_forms():
+    assert BatchForm.of((), ()) is None
+    outer = FlatTransform("vmap", {"in_dims": (0, None), "out_dims": (0,)})
+    form = BatchForm.of((outer,), (f64(3, 2), f64(2)))  # what is not mapped would have to be the same for all
+    assert form.rows == 1
+    assert len(form.common_chain(1)) == 2
+    assert BatchForm.of((VMAP,), (f64(7, 2),)).types(3) == (f64(3, 2),)
+    assert all(rows <= bucket(rows) < 1.5 * rows + 1 for rows in range(1, MOST_ROWS + 1))
+    assert len({bucket(rows) for rows in range(1, MOST_ROWS + 1)}) <= 16
