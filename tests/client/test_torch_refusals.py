@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from functools import partial
 
 import numpy as np
@@ -246,3 +247,17 @@ def test_a_tensor_that_outlives_its_trace():
 def test_a_tensor_of_a_local_transform():
     with pytest.raises(InvalidArray, match="local transform"):
         torch.func.grad(lambda x: FRONT_END.to_array(x) and x.sum())(x)
+
+
+def test_an_operator_that_refuses_its_operands_says_so_once():
+    logged = []
+    handler = logging.Handler()
+    handler.emit = logged.append
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(RuntimeError, match="1D tensors"):
+            traced(lambda x: torch.dot(x, torch.ones(3)), torch.ones(3, 3))
+    finally:
+        logger.removeHandler(handler)
+    assert not logged

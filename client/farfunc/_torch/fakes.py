@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._pytree import tree_leaves
 
+from .._tracing import current_trace
 from .aliases import alias_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,15 @@ __all__ = ["UNKNOWN_TO_FAKES", "fake_call", "fakes", "stand_in", "tensors_in"]
 
 UNKNOWN_TO_FAKES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 """Raised where the result, or its shape, depends on elements."""
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    return current_trace() is None
+
+
+# torch logs the traceback of every operator that refuses fake tensors. In a trace its error is raised where the
+# user's function is, and is all that there is to say; outside of one the log is the user's own.
+logging.getLogger("torch._subclasses.fake_tensor").addFilter(_is_not_ours)
 
 
 def fake_call(trace: TorchTrace, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
