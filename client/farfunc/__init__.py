@@ -7,7 +7,7 @@ array([[1., 0.],
        [0., 1.]])
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farfunc_protocol._version import __version__
 from farfunc_protocol.errors import (
@@ -42,12 +42,14 @@ from . import (
     _containers,  # noqa: F401 - the import adds torch's containers to NumPy's and Python's
     _wiring,  # noqa: F401 - the core is told of front ends and of the default client
 )
-from ._client import AsyncClient, Client
-from ._default_client import connect, current_client, delete, describe, function, functions, register
 from ._functional import functional_call, stack_module_state
-from ._functions import FunctionHandle
-from ._session import FunctionInfo
 from ._transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp, vmap
+
+if TYPE_CHECKING:
+    from ._client import AsyncClient, Client
+    from ._default_client import connect, current_client, delete, describe, function, functions, register
+    from ._functions import FunctionHandle
+    from ._session import FunctionInfo
 
 __all__ = [
     "AsyncClient",
@@ -102,9 +104,28 @@ __all__ = [
 ]
 
 
+_OF_CLIENTS = frozenset(
+    {
+        *("AsyncClient", "Client", "FunctionHandle", "FunctionInfo"),
+        *("connect", "current_client", "delete", "describe", "function", "functions", "register"),
+    }
+)
+
+
 def __getattr__(name: str) -> Any:
-    if name == "numpy":  # imported when it is first used: most models need NumPy's own names only
+    """What is imported when it is first used: clients take half as long as all the rest, and most programs
+    come to one at their first call only; of :mod:`farfunc.numpy` most models need nothing.
+    """
+    if name == "numpy":
         import farfunc.numpy
 
         return farfunc.numpy
+    if name in _OF_CLIENTS:
+        from . import _clients
+
+        return getattr(_clients, name)
     raise AttributeError(f"module 'farfunc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

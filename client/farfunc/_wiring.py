@@ -7,8 +7,7 @@ place that knows both sides.
 
 from __future__ import annotations
 
-from ._default_client import current_client
-from ._evaluator import set_default_evaluator
+from ._evaluator import Evaluator, set_default_evaluator
 from ._front_ends import add_front_end
 from ._tracing import FrontEnd
 
@@ -28,6 +27,12 @@ def _torch() -> FrontEnd:
     return TorchFrontEnd()
 
 
+def _current_client() -> Evaluator:
+    from ._default_client import current_client  # at the first call: with HTTP, half of what importing us takes
+
+    return current_client()
+
+
 add_front_end("numpy", _numpy)
 add_front_end("torch", _torch)
-set_default_evaluator(current_client)
+set_default_evaluator(_current_client)
