@@ -140,10 +140,10 @@ CASES = [
     Case("transfer", "jacfwd(sin), n = 2,000 (32 MB of result)", _JACFWD, functions.sine, _normal(2000)),
     Case(
         "two-ms",
-        "grad of a float32 network 784-1024-1024-10",
+        "grad of a float32 recurrent network, 256 wide, 90 steps",
         ("grad",),
-        functions.classifier(784, 1024, 1024, 10),
-        _normal(784, dtype=np.float32),
+        functions.recurrent(256, 90),
+        _normal(256, dtype=np.float32),
         purpose="load",
     ),
     Case("seconds", "MLP 256-512-512-64, vmap(jacrev), batch 512", _BATCH_JACREV, _LARGE, _normal(512, 256), "load"),

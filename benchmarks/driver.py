@@ -80,7 +80,10 @@ class Driver:
                 if truth is None or result.shape != truth.shape or result.dtype != truth.dtype:
                     return float("inf")
                 scale = float(np.abs(truth).max(initial=0.0)) or 1.0
-                largest = max(largest, float(np.abs(result - truth).max(initial=0.0)) / scale)
+                found = float(np.abs(result - truth).max(initial=0.0)) / scale
+                if not np.isfinite(found):
+                    return float("inf")
+                largest = max(largest, found)
         return largest
 
     def load(

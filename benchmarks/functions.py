@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
 import panda
 
-__all__ = ["Function", "arm", "brusselator", "classifier", "dense", "mlp", "robertson", "sine", "transformer_layer"]
+__all__ = ["Function", "arm", "brusselator", "dense", "mlp", "recurrent", "robertson", "sine", "transformer_layer"]
 
 Function = Callable[[Any], Callable[[Any], Any]]
 
@@ -81,18 +81,20 @@ def mlp(*widths: int) -> Function:
     return make
 
 
-def classifier(*widths: int) -> Function:
-    """The loss of a float32 network's output, a scalar: one row uses each weight twice, so memory bounds it."""
-    rng = np.random.default_rng(4)
-    weights = [(rng.standard_normal((n, m)) / np.sqrt(m)).astype(np.float32) for m, n in pairwise(widths)]
+def recurrent(width: int, steps: int) -> Function:
+    """A loss of a float32 recurrent network's last state: (width,) to a scalar.
+
+    Many small steps, each of which costs little more for many rows than for one.
+    """
+    weight = (np.random.default_rng(4).standard_normal((width, width)) / np.sqrt(width)).astype(np.float32)
 
     def make(xp: Any) -> Callable[[Any], Any]:
-        own = _own(xp, *weights)
+        (own,) = _own(xp, weight)
 
         def loss(x: Any) -> Any:
-            for weight in own[:-1]:
-                x = xp.tanh(weight @ x)
-            return ((own[-1] @ x) ** 2).sum()
+            for _ in range(steps):
+                x = xp.tanh(own @ x)
+            return (x**2).sum()
 
         return loss
 

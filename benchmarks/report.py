@@ -156,6 +156,8 @@ def _load_tables(results: Mapping[str, Any]) -> str:
                 told += f"; {failed} clients failed: {run['rounds'][0]['failures'][:1]}"
             rows.append([_run_title(name), str(spread(rates(run))), str(p50), str(p99), told])
         parts.append(f"## {load['clients']} concurrent clients with distinct inputs: {load['title']}\n")
+        alone = [f"{1e3 * each:.2f} ms by {TITLES[way]}" for way, each in load["alone"].items() if each]
+        parts.append(f"One call alone takes {', '.join(alone)}.\n")
         parts.append(_table(["way", "calls per second", "p50, ms", "p99, ms", "results that agree"], rows))
     return "\n".join(parts)
 

@@ -15,7 +15,7 @@ from cases import Case
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE, encode_request
 from ways import Addresses
-from ways_farfunc import received, recorded_request
+from ways_farfunc import exchanged, recorded_request
 
 __all__ = ["EchoHttpx", "EchoRaw"]
 
@@ -72,11 +72,7 @@ class EchoRaw(_Echo):
     def bind(self, argument: np.ndarray) -> Callable[[], Any]:
         body, connection = self.body(argument), self.connection
 
-        def call() -> bytearray:
-            connection.request("POST", "/echo", body, _HEADERS)
-            return received(connection)
-
-        return call
+        return lambda: exchanged(connection, "/echo", body, _HEADERS)
 
     def close(self) -> None:
         self.connection.close()
