@@ -223,7 +223,7 @@ def _stage(plan: Mapping[str, Any]) -> str:
     note = compilation.get("reason") or (plan["stages"].get("compiled") or {}).get("note")
     if compilation.get("state") == "failed" or note:
         return f"{plan['stage']}, for good: {note or 'compiling failed'}"
-    return plan["stage"]
+    return f"{plan['stage']}, being compiled" if compilation.get("state") in ("waiting", "compiling") else plan["stage"]
 
 
 @contextlib.contextmanager
