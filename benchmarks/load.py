@@ -68,30 +68,48 @@ def _percentile(ordered: list[float], fraction: float) -> float:
 
 
 def _rounds(
-    machine: Machine, key: str, runs: dict[str, tuple[list[DriverProcess], str, dict[str, str]]], effort: Effort
+    machine: Machine,
+    key: str,
+    runs: dict[str, tuple[list[DriverProcess], str, dict[str, str]]],
+    effort: Effort,
+    function: str | None,
 ) -> dict[str, dict[str, Any]]:
-    """Interleaved rounds of several loads of one case."""
+    """Interleaved rounds of several loads of one case, after a warm-up of each."""
     results: dict[str, dict[str, Any]] = {name: {"rounds": []} for name in runs}
-    for number in range(-1, max(effort.rounds // 3, 1)):
-        for name, (drivers, way, addresses) in runs.items():
-            if "failure" in results[name]:
-                continue
-            try:
-                seconds = effort.load if number >= 0 else min(effort.load, 2.0)
-                found = _loaded(machine, drivers, way, key, addresses, CLIENTS, seconds)
-            except DriverFailed as error:
-                results[name]["failure"] = str(error)
-                say(f"  {name}: {error}")
-                continue
-            if found["failures"] and not found["calls"]:
-                results[name]["failure"] = found["failures"][0]
-            if number >= 0:  # the first is a warm-up
+
+    def once(name: str, seconds: float) -> dict[str, Any] | None:
+        drivers, way, addresses = runs[name]
+        try:
+            found = _loaded(machine, drivers, way, key, addresses, CLIENTS, seconds)
+        except DriverFailed as error:
+            results[name]["failure"] = str(error)
+        else:
+            if found["calls"]:
+                return found
+            results[name]["failure"] = "".join(found["failures"][:1]) or "no call ended in time"
+        say(f"  {name}: {results[name]['failure']}")
+        return None
+
+    for name in runs:
+        deadline, previous = time.monotonic() + effort.warm_up, 0.0
+        while found := once(name, min(effort.load, 2.0)):
+            stages = machine.server.stages([function]) if function else None
+            # Those of batches are plans of their own: their machine code may come while the load goes on.
+            settled = not any("being compiled" in stage for stage in stages or ())
+            if settled and abs(found["per second"] - previous) <= 0.1 * found["per second"]:
+                break
+            if time.monotonic() > deadline:
+                break
+            previous = found["per second"]
+    for _ in range(max(effort.rounds // 3, 1)):
+        for name in runs:
+            if "failure" not in results[name] and (found := once(name, effort.load)):
                 results[name]["rounds"].append(found)
     return results
 
 
-def _wait_for_plans(machine: Machine, key: str, way: str, effort: Effort) -> None:
-    """Let a client call until the case's plan is compiled, where the server tells of plans."""
+def _wait_for_plans(machine: Machine, key: str, way: str, effort: Effort) -> str | None:
+    """Let a client call until the case's plan is compiled, where the server tells of plans; returns its function."""
     driver = machine.drivers["thin"]
     path = str(machine.folder / "warm.npz")
     with contextlib.suppress(DriverFailed):
@@ -103,6 +121,8 @@ def _wait_for_plans(machine: Machine, key: str, way: str, effort: Effort) -> Non
             if stages is None or (stages and all(stage == "compiled" or "for good" in stage for stage in stages)):
                 break
         driver.run("close", way=way)
+        return opened["function"]
+    return None
 
 
 def _alone(machine: Machine, key: str, way: str) -> float | None:
@@ -124,7 +144,7 @@ def concurrent(machine: Machine, effort: Effort, without_batching: FarfuncServer
     found = []
     for key in ("two-ms", "sin"):
         say(f"{CLIENTS} clients, {case_named(key).title} ...")
-        _wait_for_plans(machine, key, "raw", effort)
+        function = _wait_for_plans(machine, key, "raw", effort)
         with contextlib.ExitStack() as stack:
             runs: dict[str, tuple[list[DriverProcess], str, dict[str, str]]] = {}
             for way in ("raw", "numpy"):
@@ -142,7 +162,7 @@ def concurrent(machine: Machine, effort: Effort, without_batching: FarfuncServer
                 )
                 if "tesseract" in addresses:
                     runs["tesseract"] = ([machine.drivers["peers"]], "tesseract", {**machine.addresses, **addresses})
-            results = _rounds(machine, key, runs, effort)
+            results = _rounds(machine, key, runs, effort, function)
             if key == "two-ms" and without_batching is None:
                 results["raw, without batching"] = {"rounds": [], "failure": "not available: no such server option"}
             for way, failure in failures.items():

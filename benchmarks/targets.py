@@ -187,5 +187,9 @@ def _agreement(run: _Run) -> Judged:
         for found in runs.values():
             checked += len(found["rounds"])
             wrong += sum(not each["agrees"] for each in found["rounds"])
+    for part in ("alone", "beside"):
+        if part in (mixed := run.results.get("mixed") or {}):
+            checked += 1
+            wrong += not mixed[part]["agrees"]
     verdict = "missed" if wrong else "met"
     return Judged("results that agree with local torch.func", "all", f"{checked - wrong} of {checked}", verdict)
