@@ -160,7 +160,7 @@ def _opened(machine: Machine, case: Case, way: str, addresses: dict[str, str], f
                 result["failure"] = f"its result differs from eager torch.func's by {error:.1e}"
     except DriverFailed as error:
         result["failure"] = str(error)
-        say(f"  {way}: {error}")
+        say(f"  {way}: {str(error).splitlines()[0]}")
     finally:
         Path(path).unlink(missing_ok=True)
     return result

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo
 import torch.func
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -47,12 +48,22 @@ class Local:
 
 
 class Compiled(Local):
-    """torch.func under torch.compile; opening it compiles."""
+    """torch.func under torch.compile; opening it compiles.
+
+    As one graph where that is possible, else in parts, which the note says.
+    """
 
     def __init__(self, case: Case, addresses: Addresses) -> None:
         super().__init__(case, addresses)
-        torch.compiler.reset()
-        self.call = torch.compile(self.call)
+        eager, parts = self.call, ""
         started = time.perf_counter()
-        self.bind(case.argument)()
-        self.note = f"compiled in {time.perf_counter() - started:.0f} s"
+        try:
+            torch.compiler.reset()
+            self.call = torch.compile(eager, fullgraph=True)
+            self.bind(case.argument)()
+        except torch._dynamo.exc.TorchDynamoException as error:
+            torch.compiler.reset()
+            self.call = torch.compile(eager)
+            self.bind(case.argument)()
+            parts = f", not as one graph ({str(error).splitlines()[0]})"
+        self.note = f"compiled in {time.perf_counter() - started:.0f} s{parts}"
