@@ -50,7 +50,8 @@ class Local:
 class Compiled(Local):
     """torch.func under torch.compile; opening it compiles.
 
-    As one graph where that is possible, else in parts, which the note says.
+    As one graph where that is possible, else in parts, which the note says; for static shapes, as a program with one
+    case has them. (Having seen another case's shape, torch.compile would take lengths as symbols, and fails for some.)
     """
 
     def __init__(self, case: Case, addresses: Addresses) -> None:
@@ -59,11 +60,11 @@ class Compiled(Local):
         started = time.perf_counter()
         try:
             torch.compiler.reset()
-            self.call = torch.compile(eager, fullgraph=True)
+            self.call = torch.compile(eager, fullgraph=True, dynamic=False)
             self.bind(case.argument)()
         except torch._dynamo.exc.TorchDynamoException as error:
             torch.compiler.reset()
-            self.call = torch.compile(eager)
+            self.call = torch.compile(eager, dynamic=False)
             self.bind(case.argument)()
             parts = f", not as one graph ({str(error).splitlines()[0]})"
         self.note = f"compiled in {time.perf_counter() - started:.0f} s{parts}"
