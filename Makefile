@@ -6,9 +6,12 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 # Passed to pytest: for instance `make test PYTEST_FLAGS='-n 2'`.
 PYTEST_FLAGS ?=
+# Passed to the benchmark: for instance `make bench BENCH_FLAGS='--quick --no-peers'`.
+BENCH_FLAGS ?=
 
 FULL := .venv/bin/python
 THIN := .venv-thin/bin/python
+PEERS := .venv-peers/bin/python
 READY := .venv/.ready .venv-thin/.ready
 
 .DELETE_ON_ERROR:
@@ -20,8 +23,8 @@ help:
 	@echo "make lint             ruff and pyright"
 	@echo "make conformance      every operator of torch's own database; writes docs/conformance.md"
 	@echo "make functorch-tests  PyTorch's own functorch tests, with the transforms swapped for ours"
-	@echo "make bench            local torch.func beside farfunc"
-	@echo "make clean            remove both environments and everything built"
+	@echo "make bench            farfunc beside local torch.func, Tesseract and UM-Bridge; writes docs/benchmarks.md"
+	@echo "make clean            remove the environments and everything built"
 
 demo: $(READY)
 	$(FULL) examples/run_demo.py --thin-python $(THIN)
@@ -40,11 +43,11 @@ conformance: .venv/.ready
 functorch-tests: .venv/.ready
 	$(FULL) tests/functorch/run.py
 
-bench: $(READY)
-	$(FULL) benchmarks/run.py --thin-python $(THIN)
+bench: $(READY) $(if $(findstring --no-peers,$(BENCH_FLAGS)),,.venv-peers/.ready)
+	$(FULL) benchmarks/run.py --thin-python $(THIN) --peers-python $(PEERS) $(BENCH_FLAGS)
 
 clean:
-	rm -rf .venv .venv-thin build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-thin .venv-peers build dist .pytest_cache .ruff_cache .hypothesis
 
 # .venv: the server, the torch client and the tools. .venv-thin: what `pip install farfunc` brings, and pytest.
 .venv/.ready: WHAT = -e '.[server,dev]'
@@ -57,4 +60,11 @@ $(READY): pyproject.toml constraints.txt
 		|| { rm -rf $(@D); echo "python3 -m venv failed: install your system's package for it (Debian: python3-venv)" >&2; exit 1; }
 	@echo "installing into $(@D) ($(if $(findstring server,$(WHAT)),with torch: some minutes the first time,a few seconds)) ..."
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt $(WHAT)
+	@touch $@
+
+# .venv-peers: other servers of derivatives, with the versions that they pin, apart from ours.
+.venv-peers/.ready: benchmarks/peers.txt
+	@test -x $(@D)/bin/pip || { rm -rf $(@D) && $(PYTHON) -m venv $(@D); }
+	@echo "installing into $(@D) (with torch: some minutes the first time) ..."
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r benchmarks/peers.txt
 	@touch $@

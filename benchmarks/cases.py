@@ -1,123 +1,156 @@
-"""What is timed: the same functions for NumPy and for torch, with their inputs.
+"""The cases: which derivative of which function at which point, and what is measured with it.
 
-Nothing here imports torch: the NumPy client runs these in an environment without it.
+Nothing here imports torch: every environment of the benchmark reads this file.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+import functions
+from functions import panda
 
-import panda
-
-__all__ = ["CASES", "Case"]
-
-_RNG = np.random.default_rng(0)
+__all__ = ["CASES", "Case", "case_named", "transformed"]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time.
+    """One derivative.
 
     Attributes
     ----------
-    name:
-        As the table shows it.
-    transform:
-        ``transform(api, function)`` with ``api`` one of farfunc and torch.func.
+    key:
+        Its name on the command line.
+    title:
+        Its name in the table.
+    chain:
+        The transforms, outermost first.
     function:
-        ``function(xp)`` with ``xp`` one of numpy and torch gives the function.
-    argument:
-        What it is called with.
-    calls:
-        How many calls one round makes.
+        See :mod:`functions`.
+    make_argument:
+        Makes what it is called with.
+    purpose:
+        ``calls`` are timed one after another; ``load`` is for concurrent clients alone.
+    umbridge_calls:
+        How many calls of UM-Bridge one derivative takes: a column (jacfwd) or a row (jacrev, grad) each.
+        0 where they would be too many to wait for.
+    echo:
+        Whether the bare echo of the request's bytes is timed beside it.
+    in_quick:
+        Whether a quick run has it compiled locally and served by the peers.
     """
 
-    name: str
-    transform: Callable[[Any, Callable], Callable]
-    function: Callable[[Any], Callable]
-    argument: np.ndarray
-    calls: int
+    key: str
+    title: str
+    chain: tuple[str, ...]
+    function: functions.Function
+    make_argument: Callable[[], np.ndarray]
+    purpose: Literal["calls", "load"] = "calls"
+    umbridge_calls: int = 0
+    echo: bool = False
+    in_quick: bool = False
+
+    @property
+    def argument(self) -> np.ndarray:
+        """What it is called with; always the same."""
+        return _argument(self.key)
+
+    def arguments(self, count: int, seed: int = 0) -> list[np.ndarray]:
+        """Distinct arguments near :attr:`argument`, of its shape and dtype."""
+        rng, point = np.random.default_rng(seed), self.argument
+        return [(point + 0.01 * rng.standard_normal(point.shape)).astype(point.dtype) for _ in range(count)]
 
 
-def _panda(xp: Any) -> Callable:
-    if xp is np:
-        return panda.forward_kinematics
-
-    def link(theta: Any, a: float, d: float, alpha: float) -> Any:
-        c, s = xp.cos(theta), xp.sin(theta)
-        ca, sa = float(np.cos(alpha)), float(np.sin(alpha))
-        zero, one = xp.zeros_like(c), xp.ones_like(c)
-        rows = [
-            xp.stack([c, -s, zero, a * one]),
-            xp.stack([s * ca, c * ca, -sa * one, -d * sa * one]),
-            xp.stack([s * sa, c * sa, ca * one, d * ca * one]),
-            xp.stack([zero, zero, zero, one]),
-        ]
-        return xp.stack(rows)
-
-    def forward_kinematics(q: Any) -> Any:
-        pose = xp.eye(4, dtype=q.dtype)
-        for i, (a, d, alpha) in enumerate(panda.DH):
-            pose = pose @ link(q[i], a, d, alpha)
-        pose = pose @ link(xp.zeros_like(q[0]), 0.0, panda.FLANGE, 0.0)
-        roll = xp.atan2(pose[2, 1], pose[2, 2])
-        pitch = xp.atan2(-pose[2, 0], xp.hypot(pose[2, 1], pose[2, 2]))
-        yaw = xp.atan2(pose[1, 0], pose[0, 0])
-        return xp.stack([pose[0, 3], pose[1, 3], pose[2, 3], roll, pitch, yaw])
-
-    return forward_kinematics
+@cache
+def _argument(key: str) -> np.ndarray:
+    return case_named(key).make_argument()
 
 
-def _mlp(*widths: int) -> Callable[[Any], Callable]:
-    rng = np.random.default_rng(1)
-    layers = [(rng.standard_normal((n, m)) / np.sqrt(m), rng.standard_normal(n)) for m, n in pairwise(widths)]
-
-    def make(xp: Any) -> Callable:
-        own = layers if xp is np else [(xp.from_numpy(weight), xp.from_numpy(bias)) for weight, bias in layers]
-
-        def network(x: Any) -> Any:
-            for weight, bias in own[:-1]:
-                x = xp.tanh(weight @ x + bias)
-            weight, bias = own[-1]
-            return weight @ x + bias
-
-        return network
-
-    return make
+def transformed(api: Any, case: Case, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The case's derivative of a function, by the transforms of ``api``: farfunc or torch.func."""
+    for name in reversed(case.chain):
+        function = getattr(api, name)(function)
+    return function
 
 
-def _dense(xp: Any) -> Callable:
-    matrix = np.random.default_rng(2).standard_normal((2000, 2000)) / 45
-    own = matrix if xp is np else xp.from_numpy(matrix)
-    return lambda x: xp.sin(own @ x)
+def _normal(*shape: int, dtype: Any = np.float64) -> Callable[[], np.ndarray]:
+    return lambda: np.random.default_rng(0).standard_normal(shape).astype(dtype)
 
 
-def _jacfwd(api: Any, function: Callable) -> Callable:
-    return api.jacfwd(function)
+def _concentrations() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.uniform(0.0, 1.0, (1000, 3)) * np.array([1.0, 1e-4, 1.0])
 
 
-def _jacrev(api: Any, function: Callable) -> Callable:
-    return api.jacrev(function)
-
-
-def _batched_jacfwd(api: Any, function: Callable) -> Callable:
-    return api.vmap(api.jacfwd(function))
-
+_SMALL, _LARGE = functions.mlp(16, 64, 64, 8), functions.mlp(256, 512, 512, 64)
+_JACFWD, _JACREV = ("jacfwd",), ("jacrev",)
+_BATCH_JACFWD, _BATCH_JACREV = ("vmap", "jacfwd"), ("vmap", "jacrev")
+_BRUSSELATOR = functions.brusselator(1000)
+_ROBERTSON = functions.robertson
 
 CASES = [
-    Case("jacfwd(sin), n = 5", _jacfwd, lambda xp: xp.sin, _RNG.standard_normal(5), 40),
-    Case("Panda arm, jacfwd, one state", _jacfwd, _panda, panda.READY, 20),
-    Case("Panda arm, jacrev, one state", _jacrev, _panda, panda.READY, 20),
-    Case("Panda arm, vmap(jacfwd), 1,000 states", _batched_jacfwd, _panda, panda.random_states(1000), 5),
-    Case("MLP 16-64-64-8, jacrev", _jacrev, _mlp(16, 64, 64, 8), _RNG.standard_normal(16), 20),
-    Case("dense 2000 x 2000, jacrev", _jacrev, _dense, _RNG.standard_normal(2000), 1),
+    Case("sin", "jacfwd(sin), n = 5", _JACFWD, functions.sine, _normal(5), umbridge_calls=5, echo=True, in_quick=True),
+    Case(
+        "panda-jacfwd",
+        "Panda arm, jacfwd, one state",
+        _JACFWD,
+        functions.arm,
+        lambda: panda.READY,
+        umbridge_calls=7,
+        in_quick=True,
+    ),
+    Case("panda-jacrev", "Panda arm, jacrev, one state", _JACREV, functions.arm, lambda: panda.READY, umbridge_calls=6),
+    Case(
+        "panda-batch",
+        "Panda arm, vmap(jacfwd), 1,000 states",
+        _BATCH_JACFWD,
+        functions.arm,
+        lambda: panda.random_states(1000),
+    ),
+    Case("mlp-small", "MLP 16-64-64-8, jacrev", _JACREV, _SMALL, _normal(16), umbridge_calls=8),
+    Case("mlp-small-batch", "MLP 16-64-64-8, vmap(jacrev), batch 256", _BATCH_JACREV, _SMALL, _normal(256, 16)),
+    Case("mlp-large", "MLP 256-512-512-64, jacrev", _JACREV, _LARGE, _normal(256), umbridge_calls=64),
+    Case("mlp-large-batch", "MLP 256-512-512-64, vmap(jacrev), batch 256", _BATCH_JACREV, _LARGE, _normal(256, 256)),
+    Case(
+        "transformer",
+        "transformer layer, 16 x 64, 4 heads, float32, jacrev",
+        _JACREV,
+        functions.transformer_layer(16, 64, 4),
+        _normal(16, 64, dtype=np.float32),
+    ),
+    Case("brusselator", "Brusselator, 1,000 cells, jacfwd", _JACFWD, _BRUSSELATOR, _normal(2000)),
+    Case("robertson", "Robertson, vmap(jacfwd), 1,000 states", _BATCH_JACFWD, _ROBERTSON, _concentrations),
+    Case(
+        "dense-64",
+        "64 x 64 dense, jacrev",
+        _JACREV,
+        functions.dense(64),
+        _normal(64),
+        umbridge_calls=64,
+        echo=True,
+        in_quick=True,
+    ),
+    Case("dense-2000", "2000 x 2000 dense, jacrev", _JACREV, functions.dense(2000), _normal(2000), umbridge_calls=2000),
+    # The same 32 MB as the dense one at next to no computation, so that what remains is the transfer.
+    Case("transfer", "jacfwd(sin), n = 2,000 (32 MB of result)", _JACFWD, functions.sine, _normal(2000)),
+    Case(
+        "two-ms",
+        "grad of a float32 recurrent network, 256 wide, 90 steps",
+        ("grad",),
+        functions.recurrent(256, 90),
+        _normal(256, dtype=np.float32),
+        purpose="load",
+    ),
+    Case("seconds", "MLP 256-512-512-64, vmap(jacrev), batch 512", _BATCH_JACREV, _LARGE, _normal(512, 256), "load"),
+    Case("memory", "jacfwd(sin), n = 5,793 (256 MiB of result)", _JACFWD, functions.sine, _normal(5793), "load"),
 ]
+
+
+def case_named(key: str) -> Case:
+    """The case of a key."""
+    return next(case for case in CASES if case.key == key)

@@ -1,0 +1,78 @@
+"""The floor: the bytes of farfunc's request, sent to a bare FastAPI route that answers with them."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+
+from cases import Case
+from farfunc_protocol.arrays import Array
+from farfunc_protocol.messages import BINARY_MEDIA_TYPE, encode_request
+from ways import Addresses
+from ways_farfunc import exchanged, recorded_request
+
+__all__ = ["EchoHttpx", "EchoRaw"]
+
+_HEADERS = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE}
+
+
+class _Echo:
+    function = None
+
+    def __init__(self, case: Case, addresses: Addresses) -> None:
+        self.note = ""
+        self.request = recorded_request(case, np, case.argument, addresses.farfunc)
+        self.url = addresses.echo
+
+    def body(self, argument: np.ndarray) -> bytes:
+        """The request that farfunc's client would send."""
+        return b"".join(encode_request(replace(self.request, arrays=(Array.from_numpy(argument),))))
+
+    def array(self, result: Any) -> None:
+        return None
+
+
+class EchoHttpx(_Echo):
+    """Through httpx with the settings of farfunc's client."""
+
+    def __init__(self, case: Case, addresses: Addresses) -> None:
+        super().__init__(case, addresses)
+        limits = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
+        transport = httpx.HTTPTransport(limits=limits, verify=False)
+        self.client = httpx.Client(base_url=self.url, transport=transport, timeout=60.0)
+
+    def bind(self, argument: np.ndarray) -> Callable[[], Any]:
+        body, client = self.body(argument), self.client
+
+        def call() -> bytes:
+            answer = client.request("POST", "/echo", content=body, headers=_HEADERS)
+            if answer.status_code != 200:
+                raise RuntimeError(f"{answer.status_code}: {answer.text[:500]}")
+            return answer.content
+
+        return call
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class EchoRaw(_Echo):
+    """Through one kept connection of http.client."""
+
+    def __init__(self, case: Case, addresses: Addresses) -> None:
+        super().__init__(case, addresses)
+        self.connection = http.client.HTTPConnection(urlsplit(self.url).netloc)
+
+    def bind(self, argument: np.ndarray) -> Callable[[], Any]:
+        body, connection = self.body(argument), self.connection
+
+        return lambda: exchanged(connection, "/echo", body, _HEADERS)
+
+    def close(self) -> None:
+        self.connection.close()
