@@ -7,6 +7,7 @@ from farfunc_protocol.errors import EvaluationError, FarfuncError
 from farfunc_protocol.graph import Equation, Graph, TensorType
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket
+from farfunc_server.evaluation import plans
 from farfunc_server.evaluation.engine import Engine
 from farfunc_server.evaluation.plans import Stage
 from support.graphs import array, f64, function_of, wrapped
@@ -32,11 +33,12 @@ def together(engine, function, chain, calls):
 
 @pytest.mark.parametrize("chain", [(), (JACREV,), (JACFWD, JACREV)])
 @pytest.mark.parametrize("count", [2, 3, 5, 32])
-def test_rows_are_dealt_to_their_owners(chain, count):
+def test_rows_are_dealt_to_their_owners(chain, count, monkeypatch):
     function, engine = function_of([f64(4)], model), Engine()
     calls = [[array(RNG.standard_normal(4))] for _ in range(count)]
     expected = [Engine().evaluate(function, chain, call) for call in calls]
-    for _ in range(4):
+    monkeypatch.setattr(plans, "_AS_FAST", 1e9)  # which program is faster is another test's affair
+    for _ in range(6):
         found, is_one = together(engine, function, chain, calls)
         assert is_one
         for left, right in zip(expected, found, strict=True):

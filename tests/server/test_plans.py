@@ -10,7 +10,7 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import EvaluationError, LimitExceeded
 from farfunc_protocol.graph import Equation, Graph, TensorType
 from farfunc_protocol.transforms import FlatTransform
-from farfunc_server.evaluation import flattening, plan_cache
+from farfunc_server.evaluation import flattening, plan_cache, plans
 from farfunc_server.evaluation.compilation import NotCompiled, PackageFolder, PlanSpec, compile_plan, why_not_here
 from farfunc_server.evaluation.engine import Engine
 from farfunc_server.evaluation.flattening import NotFlat, flatten
@@ -26,6 +26,13 @@ HESSIAN = FlatTransform("hessian", {"argnums": (0,)})
 VMAP = FlatTransform("vmap", {"in_dims": (0,), "out_dims": (0,)})
 SIN = wrapped(Graph((f64(3),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
 X = array([1.0, 2.0, 3.0])
+
+
+@pytest.fixture(autouse=True)
+def no_race(request, monkeypatch):
+    """Which program is faster depends on the machine's other load: where that is not tested each is fast enough."""
+    if "slower" not in request.node.name:
+        monkeypatch.setattr(plans, "_AS_FAST", 1e9)
 
 
 def only_plan(engine):
@@ -51,10 +58,10 @@ CHAINS = [(), (JACFWD,), (JACREV,), (HESSIAN,), (VMAP, JACREV), (VMAP, HESSIAN),
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_the_flat_program_serves_from_the_third_call_on_and_agrees(chain):
+def test_the_flat_program_serves_after_its_trials_and_agrees(chain):
     function = function_of([f64(4, 4)], model)
     batch = (5,) if VMAP in chain else ()
-    arguments = [array(np.random.default_rng(seed).standard_normal((*batch, 4, 4))) for seed in range(4)]
+    arguments = [array(np.random.default_rng(seed).standard_normal((*batch, 4, 4))) for seed in range(7)]
     engine, plain = Engine(), Engine()
     for given in arguments:
         expected = plain.evaluate(function, chain, [given])
@@ -64,7 +71,7 @@ def test_the_flat_program_serves_from_the_third_call_on_and_agrees(chain):
             np.testing.assert_allclose(left.data, right.data, rtol=1e-12, atol=1e-14)
     plan = only_plan(engine)
     assert plan.stage is Stage.FLAT, plan.records
-    assert [record.calls for record in plan.records] == [3, 1, 0]
+    assert [record.calls for record in plan.records] == [5, 2, 0]
     assert plan.records[Stage.FLAT].made_in > 0
 
 
@@ -93,7 +100,7 @@ def test_random_numbers_are_those_of_the_plain_program():
 
     function = function_of([f64(3)], noisy)
     engine, plain = Engine(), Engine()
-    for seed in range(5):
+    for seed in range(8):
         expected = plain.evaluate(function, (JACREV,), [X], seed=seed)
         found = engine.evaluate(function, (JACREV,), [X], seed=seed)
         settle(engine)
@@ -128,7 +135,7 @@ def test_errors_are_those_of_the_plain_program():
     engine, function = Engine(), wrapped(graph)
     right, wrong = array([1, 2], "int64"), array([1, 9], "int64")
     data = array([1.0, 2.0, 3.0, 4.0])
-    for _ in range(4):
+    for _ in range(6):
         engine.evaluate(function, (), [data, right])
         settle(engine)
     assert only_plan(engine).stage is Stage.FLAT
@@ -170,21 +177,39 @@ def test_a_program_that_disagrees_never_serves():
     assert plan.records[Stage.PLAIN].calls == 3
 
 
+def test_a_program_that_is_slower_never_serves():
+    def slow(leaves, captures):
+        time.sleep(0.02)
+        return fixed(1.0)(leaves, captures)
+
+    plan = plan_of(fixed(1.0))
+    plan.offer(Stage.FLAT, slow, 0.1)
+    for _ in range(4):
+        plan.run((), ())
+    assert plan.stage is Stage.PLAIN
+    assert plan.records[Stage.FLAT].note.startswith("it is slower: 20")
+    plan = plan_of(slow)
+    plan.offer(Stage.FLAT, fixed(1.0), 0.1)
+    for _ in range(4):
+        plan.run((), ())
+    assert plan.stage is Stage.FLAT
+
+
 def test_a_program_that_fails_where_the_plain_one_does_not_is_given_up():
     plan = plan_of(fixed(1.0))
     calls = []
 
     def sometimes(leaves, captures):
         calls.append(1)
-        if len(calls) > 2:
+        if len(calls) > 3:
             raise RuntimeError("no more")
         return fixed(1.0)(leaves, captures)
 
     plan.offer(Stage.COMPILED, sometimes, 0.1)
-    assert [plan.run((), ())[0].item() for _ in range(4)] == [1.0] * 4
+    assert [plan.run((), ())[0].item() for _ in range(5)] == [1.0] * 5
     assert plan.stage is Stage.PLAIN
     assert "no more" in plan.records[Stage.COMPILED].note
-    assert len(calls) == 3
+    assert len(calls) == 4
 
 
 @pytest.mark.parametrize(
@@ -262,13 +287,13 @@ def test_compiled_code_serves_after_it_was_checked_and_outlives_the_engine(compi
         engine = Engine(packages=folder)
         given = array(np.random.default_rng(0).standard_normal((4, 4)))
         expected = Engine().evaluate(function, (JACREV,), [given])
-        for _ in range(3):
+        for _ in range(5):
             found = engine.evaluate(function, (JACREV,), [given], identity=spec.function)
             np.testing.assert_allclose(found[0].data, expected[0].data, rtol=1e-12, atol=1e-14)
         plan = only_plan(engine)
         assert plan.id == spec.digest
         assert plan.stage is Stage.COMPILED
-        assert [record.calls for record in plan.records] == [1, 0, 2]
+        assert [record.calls for record in plan.records] == [3, 0, 2]
 
 
 @pytest.mark.timeout(600)

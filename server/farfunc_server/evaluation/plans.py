@@ -10,9 +10,9 @@ flat        what of it reaches the kernels, simplified (:mod:`.flattening`)  whe
 compiled    the flat program as machine code (:mod:`.compilation`)          when it is hot
 ==========  ==============================================================  ====================
 
-A program does not serve before it has been seen to agree: the next call runs the program that
-serves and the new one on the same arguments, and answers with the result of the first. A program
-that disagrees, or fails where the plain one does not, is given up, and the plan says why.
+A program does not serve before it has been seen to agree and to be faster: the next calls run the
+program that serves and the new one on the same arguments, and answer with the result of the first. A
+program that disagrees, is slower, or fails where the plain one does not, is given up, and the plan says why.
 """
 
 from __future__ import annotations
@@ -51,6 +51,14 @@ _TRY_EACH = 16
 """How often a batch that was slower than its calls one by one is tried again."""
 
 
+_TRIALS = 3
+"""Calls in which a new program runs beside the one that serves; the fastest of them counts."""
+
+_AS_FAST = 1.05
+_UNSEEN_SECONDS = 50e-6
+"""A program may take so much of the time of the one before it, and a difference that clocks cannot tell."""
+
+
 class Stage(IntEnum):
     """The programs of a plan, slowest first."""
 
@@ -67,8 +75,8 @@ class StageRecord:
     ----------
     calls, seconds:
         How often it ran and how long that took.
-    best:
-        The seconds of the fastest call.
+    best, last:
+        The seconds of the fastest call and of the last.
     made_in:
         The seconds that making its program took.
     note:
@@ -78,6 +86,7 @@ class StageRecord:
     calls: int = 0
     seconds: float = 0.0
     best: float | None = None
+    last: float = 0.0
     made_in: float | None = None
     note: str | None = None
 
@@ -124,6 +133,7 @@ class Plan:
     _programs: dict[Stage, Run] = field(default_factory=dict)
     _candidate: Stage | None = None
     _chances: int = 0
+    _trials: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
 
     @property
     def calls(self) -> int:
@@ -157,7 +167,7 @@ class Plan:
         self._programs[stage] = program
         self.records[stage].made_in = made_in
         self.bytes += bytes
-        self._candidate = stage
+        self._candidate, self._trials = stage, ([], [])
 
     def give_up(self, stage: Stage, reason: str) -> None:
         """Note that there will be no program of this stage."""
@@ -190,20 +200,27 @@ class Plan:
         assert candidate is not None
         generator = _generator_state(leaves, captures) if self.is_random else None
         results = self._timed(serving, self._programs.get(serving, self.plain), leaves, captures)
+        self._trials[0].append(self.records[serving].last)
         after = _generator_state(leaves, captures) if self.is_random else None
         if generator is not None:
             _set_generator_state(generator)
         try:
+            started = time.perf_counter()
             others = self._programs[candidate](leaves, captures)
+            self._trials[1].append(time.perf_counter() - started)
             problem = disagreement(results, others)
         except Exception as error:  # noqa: BLE001 - a program that fails is not taken
             problem = f"it failed: {type(error).__name__}: {error}"
         if after is not None:
             _set_generator_state(after)
-        if problem is None:
-            self.stage, self._candidate = candidate, None
-        else:
+        if problem is not None:
             self.give_up(candidate, problem)
+        elif len(self._trials[1]) == _TRIALS:
+            before, now = map(min, self._trials)
+            if now <= _AS_FAST * before + _UNSEEN_SECONDS:
+                self.stage, self._candidate = candidate, None
+            else:
+                self.give_up(candidate, f"it is slower: {1e3 * now:.3g} ms, where {1e3 * before:.3g} ms are taken now")
         return results
 
     def _timed(self, stage: Stage, program: Run, leaves: Tensors, captures: Tensors) -> Results:
@@ -213,6 +230,7 @@ class Plan:
         record.calls += 1
         seconds = time.perf_counter() - started
         record.seconds += seconds
+        record.last = seconds
         record.best = seconds if record.best is None else min(record.best, seconds)
         return results
 
