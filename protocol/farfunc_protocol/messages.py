@@ -11,7 +11,7 @@ leaves as its tensors and, where it was given, the generator's state afterwards.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,6 +21,7 @@ from .arrays import Array
 from .document import FORMAT_VERSION, METADATA_KEY, check_format
 from .errors import InvalidRequest
 from .strict_json import canonical_json, list_of, members_of, parse_json, shown
+from .tensor_type import TensorType
 from .transforms import FlatTransform
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "decode_response",
     "encode_request",
     "encode_response",
+    "response_header",
 ]
 
 BINARY_MEDIA_TYPE = safetensors.MEDIA_TYPE
@@ -46,6 +48,7 @@ MAX_TRANSFORMS = 16
 """How long a chain may be."""
 
 _GENERATOR = "generator"
+_RESPONSE = f'{{"format":{FORMAT_VERSION}}}'
 _LARGEST_KEPT = 1 << 14
 _REFERENCE = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[1-9][0-9]{0,8})?")
 
@@ -179,7 +182,17 @@ def encode_response(response: EvaluateResponse) -> list[bytes | memoryview]:
     tensors = {str(i): array for i, array in enumerate(response.arrays)}
     if response.generator is not None:
         tensors[_GENERATOR] = response.generator
-    return safetensors.encode(tensors, {METADATA_KEY: f'{{"format":{FORMAT_VERSION}}}'})
+    return safetensors.encode(tensors, {METADATA_KEY: _RESPONSE})
+
+
+def response_header(types: Sequence[TensorType]) -> tuple[bytes, tuple[int, ...]]:
+    """The beginning of a response whose result leaves are still to be computed, and the order in which they follow.
+
+    Each of them is its elements, row-major and little-endian, with nothing in between.
+    """
+    names = {str(i): type for i, type in enumerate(types)}
+    header, order = safetensors.encode_header(names, {METADATA_KEY: _RESPONSE})
+    return header, tuple(map(int, order))
 
 
 def decode_response(body: bytes | bytearray | memoryview) -> EvaluateResponse:

@@ -35,7 +35,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .strict_json import canonical_json, parse_json, shown
 from .tensor_type import TensorType
 
-__all__ = ["COMPLEX128_KEY", "MAX_HEADER_BYTES", "MEDIA_TYPE", "decode", "encode", "encode_bytes"]
+__all__ = ["COMPLEX128_KEY", "MAX_HEADER_BYTES", "MEDIA_TYPE", "decode", "encode", "encode_bytes", "encode_header"]
 
 MEDIA_TYPE = "application/vnd.safetensors"
 
@@ -66,10 +66,28 @@ def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = No
     for name, array in tensors.items():
         _check_writable(name, array)
     kinds = tuple((name, array.dtype, array.shape) for name, array in tensors.items())
+    text, order = _header(kinds, metadata)
+    return [text, *(tensors[name].buffer for name in order if tensors[name].nbytes)]
+
+
+def encode_header(
+    types: Mapping[str, TensorType], metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, tuple[str, ...]]:
+    """The beginning of a file whose tensors are still to be made: its header, and the order in which they follow.
+
+    >>> header, order = encode_header({"a": TensorType("float32", (2,)), "b": TensorType("float64", (1,))})
+    >>> bytes(header[8:60]), order
+    (b'{"a":{"data_offsets":[8,16],"dtype":"F32","shape":[2', ('b', 'a'))
+    """
+    return _header(tuple((name, type.dtype, type.shape) for name, type in types.items()), metadata)
+
+
+def _header(
+    kinds: tuple[tuple[str, str, tuple[Any, ...]], ...], metadata: Mapping[str, str] | None
+) -> tuple[bytes, tuple[str, ...]]:
     texts = tuple((metadata or {}).items())
     size = 64 * len(kinds) + sum(len(text) for pair in texts for text in pair if isinstance(text, str))
-    text, order = (_header_again if size <= _LARGEST_KEPT_HEADER else _header_of)(kinds, texts)
-    return [text, *(tensors[name].buffer for name in order if tensors[name].nbytes)]
+    return (_header_again if size <= _LARGEST_KEPT_HEADER else _header_of)(kinds, texts)
 
 
 def _header_of(

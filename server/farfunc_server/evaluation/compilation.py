@@ -92,7 +92,7 @@ class PlanSpec:
         """Back."""
         return cls(
             document["function"],
-            tuple(FlatTransform.from_json(item) for item in document["chain"]),
+            tuple(map(_flat_from_json, document["chain"])),
             tuple(map(tensor_type_from_text, document["types"])),
             tuple(map(tensor_type_from_text, document["capture_types"])),
             document["device"],
@@ -104,6 +104,12 @@ class PlanSpec:
         """Names the plan's package: the same wherever it would be the same."""
         key = {"plan": self.to_json(), "version": VERSION, "torch": torch.__version__, "host": _host(self.device)}
         return hashlib.sha256(canonical_json(key)).hexdigest()
+
+
+def _flat_from_json(document: dict[str, Any]) -> FlatTransform:
+    """A transform of a worker's plan, which may be one that no request can name."""
+    attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+    return FlatTransform(attributes.pop("transform"), attributes)
 
 
 @functools.cache

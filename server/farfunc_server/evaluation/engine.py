@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from farfunc_protocol.arrays import Array
-from farfunc_protocol.errors import FarfuncError, InvalidRequest
+from farfunc_protocol.errors import FarfuncError, InvalidRequest, LimitExceeded
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.transforms import FlatTransform
 
@@ -32,13 +32,23 @@ from .failures import as_farfunc_error
 from .inference import Budget, Inference
 from .lowering import fits
 from .plan_cache import PlanCache
-from .plans import Stage
+from .plans import Plan, Stage
 from .program import Program
 from .randomness import continued, seeded
+from .slice_form import nbytes_of
+from .slices import SlicedCall, Slicing
 from .tensors import from_tensor, to_tensor, type_of
 from .transforms import dispatch_state, is_stack_empty
 
 __all__ = ["Engine", "default_memory_bytes"]
+
+_LONG_SECONDS = 0.02
+"""Calls that take longer are evaluated in slices, between which others have their turn."""
+
+_LARGE_BYTES = 8 << 20
+"""Results that are larger travel in parts, while the rest is computed."""
+
+_MOST_SLICINGS = 64
 
 
 class Engine:
@@ -113,8 +123,28 @@ class Engine:
         EvaluationError
             An operator refused its operands, or has no derivative of the kind that is asked for.
         """
+        found = self.begin(function, chain, arrays, seed, captures, generator, identity, slices=False)
+        assert not isinstance(found, SlicedCall)
+        return found
+
+    def begin(
+        self,
+        function: Function,
+        chain: Sequence[FlatTransform],
+        arrays: Sequence[Array],
+        seed: int | None = None,
+        captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
+        identity: str = "",
+        *,
+        slices: bool = True,
+    ) -> tuple[Array, ...] | SlicedCall:
+        """Evaluate, or find that it takes so long, or so much memory, that it is better done in slices.
+
+        Parameters and errors are those of :meth:`evaluate`; without ``slices`` it is always evaluated at once.
+        """
         try:
-            return self._evaluate(function, chain, arrays, seed, captures or {}, generator, identity)
+            return self._begin(function, chain, arrays, seed, captures or {}, generator, identity, slices)
         except Exception as error:
             raise as_farfunc_error(error) from error
 
@@ -204,7 +234,7 @@ class Engine:
                 return False
         return is_stack_empty() and dispatch_state() == self._dispatch
 
-    def _evaluate(
+    def _begin(
         self,
         function: Function,
         chain: Sequence[FlatTransform],
@@ -213,21 +243,85 @@ class Engine:
         given: Mapping[int, Array],
         generator: Array | None,
         identity: str,
-    ) -> tuple[Array, ...]:
+        slices: bool,
+    ) -> tuple[Array, ...] | SlicedCall:
         program = self.plans.program(function, chain, identity)
         captures = self._captures(program, given)
-        plan = self.plans.plan(program, tuple(array.type for array in arrays), tuple(map(type_of, captures)))
+        types, kinds = tuple(array.type for array in arrays), tuple(map(type_of, captures))
+        slices = slices and bool(chain) and generator is None and not program.is_random
+
+        def sliced(slicing: Slicing) -> SlicedCall:
+            return SlicedCall(slicing, [to_tensor(array, self.device) for array in arrays], captures, self.device)
+
+        if slices and (known := program.slicings.get((types, kinds))) is not None:
+            return sliced(known)
+        try:
+            plan = self.plans.plan(program, types, kinds)
+        except LimitExceeded:
+            if not slices or (slicing := self._slicing(program, types, kinds, None)) is None:
+                raise
+            if slicing.operations > self.budget.operations:
+                del program.slicings[types, kinds]
+                raise
+            return sliced(slicing)
+        if slices and self._is_large(plan) and (slicing := self._slicing(program, types, kinds, plan)) is not None:
+            return sliced(slicing)
         self.stage = plan.stage
         leaves = [to_tensor(array, self.device) for array in arrays]
+        try:
+            results = self._run(plan, leaves, captures, seed, generator)
+        except Exception as error:
+            if not slices or not isinstance(as_farfunc_error(error), LimitExceeded):
+                raise
+            if (slicing := self._slicing(program, types, kinds, None)) is None:
+                raise
+            return sliced(slicing)
+        return tuple(from_tensor(result) for result in results)
+
+    def _run(
+        self,
+        plan: Plan,
+        leaves: Sequence[torch.Tensor],
+        captures: Sequence[torch.Tensor],
+        seed: int | None,
+        generator: Array | None,
+    ) -> Sequence[torch.Tensor]:
         if generator is not None:
             with continued(generator, self.device) as state:
-                results = (*plan.run(leaves, captures), state())
-        elif program.is_random:
+                return (*plan.run(leaves, captures), state())
+        if plan.is_random:
             with seeded(seed, self.device):
-                results = plan.run(leaves, captures)
-        else:
-            results = plan.run(leaves, captures)
-        return tuple(from_tensor(result) for result in results)
+                return plan.run(leaves, captures)
+        return plan.run(leaves, captures)
+
+    def is_large(self, program: Program, types: tuple[TensorType, ...], kinds: tuple[TensorType, ...]) -> bool:
+        """Whether calls of a kind are known to be evaluated in slices, or to be worth it."""
+        if program.slicings.get((types, kinds)) is not None:
+            return True
+        plan = self.plans.known(program, types, kinds)
+        return plan is not None and bool(program.chain) and not program.is_random and self._is_large(plan)
+
+    def _is_large(self, plan: Plan) -> bool:
+        if plan.expected_seconds > _LONG_SECONDS:
+            return True
+        outputs = plan.inference.outputs or ()
+        return sum(map(nbytes_of, outputs)) > _LARGE_BYTES
+
+    def _slicing(
+        self, program: Program, types: tuple[TensorType, ...], kinds: tuple[TensorType, ...], whole: Plan | None
+    ) -> Slicing | None:
+        """How calls are sliced; ``whole`` is the plan of such a call, None where there is no memory for it."""
+        key = (types, kinds)
+        if whole is not None and key in program.slicings:
+            return program.slicings[key]
+        seconds = None if whole is None else whole.expected_seconds
+        found = Slicing.of(self.plans, program, types, kinds, whole, seconds)
+        if found is not None and whole is not None and whole.expected_seconds <= _LONG_SECONDS:
+            found = found if found.form.is_in_order else None  # only so its blocks can leave as they come
+        if len(program.slicings) >= _MOST_SLICINGS:
+            del program.slicings[next(iter(program.slicings))]
+        program.slicings[key] = found
+        return found
 
     def _captures(self, program: Program, given: Mapping[int, Array]) -> list[torch.Tensor]:
         """Constants of the function and captures of the call, in their places."""

@@ -16,7 +16,7 @@ from farfunc_protocol.transforms import FlatTransform
 from .compilation import PackageFolder, PlanSpec
 from .flattening import MAX_CALLS, NotFlat, flatten
 from .guards import GUARDS
-from .inference import Budget, infer
+from .inference import Budget, Inference, infer
 from .plans import Plan, Stage
 from .program import Program
 
@@ -54,7 +54,7 @@ class PlanCache:
 
     def __init__(self, device: torch.device, budget: Budget, packages: PackageFolder | None = None) -> None:
         self._device = device
-        self._budget = budget
+        self.budget = budget
         self._packages = packages
         self._programs: OrderedDict[tuple[int, tuple[FlatTransform, ...]], Program] = OrderedDict()
         self._plans: dict[Program, OrderedDict[tuple[Types, Types], Plan]] = {}
@@ -86,8 +86,10 @@ class PlanCache:
         self._programs.move_to_end(key)
         return found
 
-    def plan(self, program: Program, types: Types, capture_types: Types) -> Plan:
-        """The plan for arguments of these types.
+    def plan(
+        self, program: Program, types: Types, capture_types: Types, inference: Inference | None = None
+    ) -> Plan:
+        """The plan for arguments of these types; with what a dry run would find, if that is known.
 
         Raises
         ------
@@ -100,7 +102,7 @@ class PlanCache:
         key = (types, capture_types)
         plan = plans.get(key)
         if plan is None:
-            plan = plans[key] = self._make(program, types, capture_types)
+            plan = plans[key] = self._make(program, types, capture_types, inference)
             if len(plans) > _MOST_PLANS_EACH:
                 _, oldest = plans.popitem(last=False)
                 self._forgotten.append(oldest.id)
@@ -137,14 +139,17 @@ class PlanCache:
         self._used, self._forgotten, self._told_at = {}, [], now
         return news
 
-    def _make(self, program: Program, types: Types, capture_types: Types) -> Plan:
+    def _make(
+        self, program: Program, types: Types, capture_types: Types, inference: Inference | None
+    ) -> Plan:
         if len(types) != program.inputs:
             raise InvalidRequest(
                 f"{len(types)} arrays are given, and the function under these transforms takes {program.inputs}",
                 where="arguments",
                 remedy="give one array for each argument leaf of the outermost transform",
             )
-        inference = infer(program.check, types, capture_types, self._device, self._budget)
+        if inference is None:
+            inference = infer(program.check, types, capture_types, self._device, self.budget)
         spec = self._spec(program, types, capture_types)
         plan = Plan(spec.digest, types, capture_types, program.run, program.is_random, inference)
         reason = self._why_plain(program, plan)
@@ -165,7 +170,7 @@ class PlanCache:
             return f"{guarded} looks at the values of its operands before it runs"
         if plan.inference.calls > MAX_CALLS:
             return f"it makes more than {MAX_CALLS} calls of operators"
-        if 2 * plan.inference.peak_bytes > self._budget.memory_bytes:
+        if 2 * plan.inference.peak_bytes > self.budget.memory_bytes:
             return "there is no room to hold its result beside that of the plain program"
         return None
 

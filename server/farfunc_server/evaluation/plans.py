@@ -59,6 +59,11 @@ _UNSEEN_SECONDS = 50e-6
 """A program may take so much of the time of the one before it, and a difference that clocks cannot tell."""
 
 
+_SECONDS_PER_OPERATION = 2e-10
+_SECONDS_PER_CALL = 1e-5
+"""What a first call is expected to take, to the order of magnitude."""
+
+
 class Stage(IntEnum):
     """The programs of a plan, slowest first."""
 
@@ -145,6 +150,14 @@ class Plan:
     def seconds(self) -> float | None:
         """What a call takes in the present stage, at best; None before the first."""
         return self.records[self.stage].best
+
+    @property
+    def expected_seconds(self) -> float:
+        """What a call takes: as measured in any stage, or else as its operations let expect."""
+        measured = [record.best for record in self.records if record.best is not None]
+        if measured:
+            return self.seconds or min(measured)
+        return self.inference.operations * _SECONDS_PER_OPERATION + self.inference.calls * _SECONDS_PER_CALL
 
     def is_worth_more_than(self, alone: Plan | None, calls: int) -> bool:
         """Whether one call of this plan should stand for so many of another.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -38,6 +39,9 @@ class Program:
         The function's identity, empty where it has none.
     why_alone:
         Why its calls are not put together any more.
+    slicings:
+        How its calls are evaluated in slices (:mod:`.slices`), by the types of arguments and captures; None for
+        calls of which it was found that they are not.
     bytes:
         The memory of the constants, and about that of the graph.
     """
@@ -47,6 +51,7 @@ class Program:
     ) -> None:
         self.identity = identity
         self.why_alone: str | None = None
+        self.slicings: dict[Any, Any] = {}
         self.function = function
         self.chain = tuple(chain)
         self.lowered = lower(function.graph, device)

@@ -18,7 +18,14 @@ from farfunc_protocol.strict_json import shown
 from farfunc_protocol.transforms import RANDOMNESS, FlatTransform
 from farfunc_protocol.transforms.flat import ATTRIBUTES
 
-__all__ = ["FlatCallable", "dispatch_state", "is_stack_empty", "transformed"]
+__all__ = ["SLICE_ATTRIBUTES", "FlatCallable", "dispatch_state", "is_stack_empty", "transformed"]
+
+SLICE_ATTRIBUTES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "jacrev_rows": (("argnums", "output"), ("aux",)),
+    "jacfwd_columns": (("argument",), ("aux",)),
+}
+"""Transforms that are ours alone, with their attributes: some rows of a Jacobian in reverse mode, some columns in
+forward mode. No request can name them. Their last leaf holds the cotangents, or the tangents, one below another."""
 
 Leaves = tuple[torch.Tensor, ...]
 
@@ -56,7 +63,7 @@ def transformed(flat: FlatTransform, inner: FlatCallable) -> FlatCallable:
 
 
 def _check_form(flat: FlatTransform, inner: FlatCallable) -> None:
-    required, optional = ATTRIBUTES[flat.name]
+    required, optional = ATTRIBUTES.get(flat.name) or SLICE_ATTRIBUTES[flat.name]
     for name in required:
         if name not in flat.attributes:
             raise InvalidRequest(f"{flat.name} needs {name}", where=f"{flat.name}.{name}")
@@ -87,6 +94,8 @@ _FORMS: Mapping[str, Callable[[Any, FlatCallable], tuple[bool, str]]] = {
     "aux": lambda value, inner: (_is_int(value) and 0 <= value < inner.outputs, f"a count below {inner.outputs}"),
     "in_dims": lambda value, inner: _are_axes(value, inner.inputs),
     "out_dims": lambda value, inner: _are_axes(value, inner.outputs),
+    "output": lambda value, inner: (_is_int(value) and 0 <= value < inner.outputs, f"a position below {inner.outputs}"),
+    "argument": lambda value, inner: (_is_int(value) and 0 <= value < inner.inputs, f"a position below {inner.inputs}"),
     "randomness": lambda value, _: (value in RANDOMNESS, f"one of {', '.join(RANDOMNESS)}"),
     "chunk_size": lambda value, _: (value is None or _is_int(value), "an integer or null"),
 }
@@ -126,6 +135,50 @@ def _jacfwd(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
 
 def _jacrev(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
     return _jacobian(torch.func.jacrev, inner, attributes, chunk_size=attributes.get("chunk_size"))
+
+
+def _jacrev_rows(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    """For each of argnums the rows of output's Jacobian that the cotangents choose; then aux."""
+    argnums, output, aux = attributes["argnums"], attributes["output"], attributes.get("aux", 0)
+    kept = inner.outputs - aux
+
+    def call(*leaves: torch.Tensor) -> Leaves:
+        *arguments, cotangents = leaves
+
+        def function(*chosen: torch.Tensor) -> tuple[torch.Tensor, Leaves]:
+            whole = list(arguments)
+            for position, leaf in zip(argnums, chosen, strict=True):
+                whole[position] = leaf
+            results = inner.function(*whole)
+            return results[output], results[kept:]
+
+        _, pull_back, rest = torch.func.vjp(function, *(arguments[position] for position in argnums), has_aux=True)
+        return (*torch.func.vmap(pull_back)(cotangents), *rest)
+
+    return FlatCallable(call, inner.inputs + 1, len(argnums) + aux)
+
+
+def _jacfwd_columns(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
+    """For each output the columns of argument's Jacobian that the tangents choose, as rows; then aux."""
+    argument, aux = attributes["argument"], attributes.get("aux", 0)
+    kept = inner.outputs - aux
+
+    def call(*leaves: torch.Tensor) -> Leaves:
+        *arguments, tangents = leaves
+
+        def function(leaf: torch.Tensor) -> tuple[Leaves, Leaves]:
+            results = inner.function(*arguments[:argument], leaf, *arguments[argument + 1 :])
+            return results[:kept], results[kept:]
+
+        def push_forward(tangent: torch.Tensor) -> tuple[Leaves, Leaves]:
+            _, pushed, rest = torch.func.jvp(function, (arguments[argument],), (tangent,), has_aux=True)
+            return pushed, rest
+
+        # As torch.func.jacfwd has it: aux comes with a batch axis, of which the first is taken.
+        pushed, rest = torch.func.vmap(push_forward)(tangents)
+        return (*pushed, *(leaf[0] for leaf in rest))
+
+    return FlatCallable(call, inner.inputs + 1, inner.outputs)
 
 
 def _hessian(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
@@ -200,6 +253,8 @@ def _vjp(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
 _TRANSFORMS: Mapping[str, Callable[[FlatCallable, Mapping[str, Any]], FlatCallable]] = {
     "jacfwd": _jacfwd,
     "jacrev": _jacrev,
+    "jacfwd_columns": _jacfwd_columns,
+    "jacrev_rows": _jacrev_rows,
     "hessian": _hessian,
     "grad": _grad,
     "grad_and_value": _grad_and_value,
