@@ -138,13 +138,15 @@ class Engine:
         identity: str = "",
         *,
         slices: bool = True,
+        is_resumed: bool = False,
     ) -> tuple[Array, ...] | SlicedCall:
         """Evaluate, or find that it takes so long, or so much memory, that it is better done in slices.
 
-        Parameters and errors are those of :meth:`evaluate`; without ``slices`` it is always evaluated at once.
+        Parameters and errors are those of :meth:`evaluate`; without ``slices`` it is always evaluated at once, and
+        what is resumed never.
         """
         try:
-            return self._begin(function, chain, arrays, seed, captures or {}, generator, identity, slices)
+            return self._begin(function, chain, arrays, seed, captures or {}, generator, identity, slices, is_resumed)
         except Exception as error:
             raise as_farfunc_error(error) from error
 
@@ -203,6 +205,20 @@ class Engine:
         results = plan.run(leaves, captures)
         return [tuple(map(from_tensor, dealt)) for dealt in deal(form, results, counts)]
 
+    def is_large(
+        self, function: Function, chain: Sequence[FlatTransform], arrays: Sequence[Array], identity: str = ""
+    ) -> bool:
+        """Whether a call like this is known to be evaluated in slices, or to be worth it."""
+        program = self.plans.program(function, chain, identity)
+        if program.is_random or None in program.constants or not chain:
+            return False
+        captures = [tensor for tensor in program.constants if tensor is not None]
+        types, kinds = tuple(array.type for array in arrays), tuple(map(type_of, captures))
+        if (types, kinds) in program.slicings:
+            return program.slicings[types, kinds] is not None
+        plan = self.plans.known(program, types, kinds)
+        return plan is not None and self._is_large(plan)
+
     def infer(
         self,
         function: Function,
@@ -244,6 +260,7 @@ class Engine:
         generator: Array | None,
         identity: str,
         slices: bool,
+        is_resumed: bool,
     ) -> tuple[Array, ...] | SlicedCall:
         program = self.plans.program(function, chain, identity)
         captures = self._captures(program, given)
@@ -264,8 +281,10 @@ class Engine:
                 del program.slicings[types, kinds]
                 raise
             return sliced(slicing)
-        if slices and self._is_large(plan) and (slicing := self._slicing(program, types, kinds, plan)) is not None:
-            return sliced(slicing)
+        if slices and (is_resumed or self._is_large(plan)):
+            slicing = self._slicing(program, types, kinds, plan, is_resumed)
+            if slicing is not None:
+                return sliced(slicing)
         self.stage = plan.stage
         leaves = [to_tensor(array, self.device) for array in arrays]
         try:
@@ -294,13 +313,6 @@ class Engine:
                 return plan.run(leaves, captures)
         return plan.run(leaves, captures)
 
-    def is_large(self, program: Program, types: tuple[TensorType, ...], kinds: tuple[TensorType, ...]) -> bool:
-        """Whether calls of a kind are known to be evaluated in slices, or to be worth it."""
-        if program.slicings.get((types, kinds)) is not None:
-            return True
-        plan = self.plans.known(program, types, kinds)
-        return plan is not None and bool(program.chain) and not program.is_random and self._is_large(plan)
-
     def _is_large(self, plan: Plan) -> bool:
         if plan.expected_seconds > _LONG_SECONDS:
             return True
@@ -308,15 +320,20 @@ class Engine:
         return sum(map(nbytes_of, outputs)) > _LARGE_BYTES
 
     def _slicing(
-        self, program: Program, types: tuple[TensorType, ...], kinds: tuple[TensorType, ...], whole: Plan | None
+        self,
+        program: Program,
+        types: tuple[TensorType, ...],
+        kinds: tuple[TensorType, ...],
+        whole: Plan | None,
+        is_resumed: bool = False,
     ) -> Slicing | None:
         """How calls are sliced; ``whole`` is the plan of such a call, None where there is no memory for it."""
         key = (types, kinds)
-        if whole is not None and key in program.slicings:
+        if whole is not None and not is_resumed and key in program.slicings:
             return program.slicings[key]
         seconds = None if whole is None else whole.expected_seconds
         found = Slicing.of(self.plans, program, types, kinds, whole, seconds)
-        if found is not None and whole is not None and whole.expected_seconds <= _LONG_SECONDS:
+        if found is not None and seconds is not None and seconds <= _LONG_SECONDS and not is_resumed:
             found = found if found.form.is_in_order else None  # only so its blocks can leave as they come
         if len(program.slicings) >= _MOST_SLICINGS:
             del program.slicings[next(iter(program.slicings))]

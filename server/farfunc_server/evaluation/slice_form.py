@@ -147,7 +147,10 @@ def _elements(type: TensorType) -> int:
 
 
 def _rows(
-    outermost: FlatTransform, rest: tuple[FlatTransform, ...], types: Sequence[TensorType], outputs: Sequence[TensorType]
+    outermost: FlatTransform,
+    rest: tuple[FlatTransform, ...],
+    types: Sequence[TensorType],
+    outputs: Sequence[TensorType],
 ) -> tuple[SliceGroup, ...]:
     argnums, aux = outermost.attributes["argnums"], outermost.attributes.get("aux", 0)
     kept = len(outputs) - aux
@@ -169,7 +172,10 @@ def _rows(
 
 
 def _columns(
-    outermost: FlatTransform, rest: tuple[FlatTransform, ...], types: Sequence[TensorType], outputs: Sequence[TensorType]
+    outermost: FlatTransform,
+    rest: tuple[FlatTransform, ...],
+    types: Sequence[TensorType],
+    outputs: Sequence[TensorType],
 ) -> tuple[SliceGroup, ...]:
     argnums, aux = outermost.attributes["argnums"], outermost.attributes.get("aux", 0)
     kept = len(outputs) - aux
@@ -191,7 +197,10 @@ def _columns(
 
 
 def _samples(
-    outermost: FlatTransform, rest: tuple[FlatTransform, ...], types: Sequence[TensorType], outputs: Sequence[TensorType]
+    outermost: FlatTransform,
+    rest: tuple[FlatTransform, ...],
+    types: Sequence[TensorType],
+    outputs: Sequence[TensorType],
 ) -> tuple[SliceGroup, ...]:
     in_dims, out_dims = outermost.attributes["in_dims"], outermost.attributes["out_dims"]
     if any(axis not in (0, None) for axis in in_dims) or any(axis != 0 for axis in out_dims):

@@ -226,11 +226,12 @@ class Slicing:
         group = self.form.groups[number]
         program = self.plans.program(self.program.function, group.chain, self.program.identity)
         types = group.types(self.types, rows)
+        memory = self.plans.budget.memory_bytes
         known = self.plans.known(program, types, self.capture_types)
-        if known is None and self.whole is not None and 4 * self.whole.inference.peak_bytes < self.plans.budget.memory_bytes:
+        if known is None and self.whole is not None and 4 * self.whole.inference.peak_bytes < memory:
             return self.plans.plan(program, types, self.capture_types, self.whole.inference)
         plan = self.plans.plan(program, types, self.capture_types)
-        if known is None and rows > 1 and 2 * plan.inference.peak_bytes > self.plans.budget.memory_bytes:
+        if known is None and rows > 1 and 2 * plan.inference.peak_bytes > memory:
             raise LimitExceeded("a slice is to leave room for the one before it, which is being sent")
         return plan
 

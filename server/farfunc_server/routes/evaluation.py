@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
 
 from farfunc_protocol import array_json
 from farfunc_protocol.errors import FarfuncError, InvalidRequest
@@ -19,23 +18,23 @@ from farfunc_protocol.strict_json import parse_json
 
 from ..batch_form import kind_and_rows
 from ..scheduling.dispatcher import Job
+from ..scheduling.slices import Slices
 from ..workers.frames import Buffer
 from ..workers.messages import Evaluate, Result
 from . import openapi
+from .connected import while_connected
 from .context import Context, context_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
 from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
+from .sliced_answers import SlicedResponse, whole
 
 __all__ = ["router"]
 
 router = APIRouter(tags=["evaluation"])
 
-Answer = TypeVar("Answer")
-
 _CALL_MEMBERS = ("args", "kwargs", "seed", "encoding")
-_PATIENCE = 0.05  # seconds before a wait is worth a look at whether the client is still there
 
 
 class TransformName(StrEnum):
@@ -72,10 +71,9 @@ async def evaluate(request: Request) -> Response:
         document = await off_loop(len(body), lambda: parse_json(body, where="request"))
         return await _evaluate_json(request, context, read_json_request(document), answer, seconds, len(body))
     decoded = await off_loop(len(body), lambda: decode_request(body))
-    data = await _run(request, context, decoded, [body], seconds)
     if answer == BINARY:
-        return Response(data, media_type=BINARY)
-    arrays = decode_response(data).arrays
+        return await _answer(request, context, decoded, [body], seconds)
+    arrays = decode_response(await _data(request, context, decoded, [body], seconds)).arrays
     document = {"leaves": [array_json.to_lists(array) for array in arrays]}
     return Response(json_text(document), media_type=JSON)
 
@@ -133,9 +131,9 @@ async def _evaluate_json(
     types = await inferred_types(context, entry.id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
-    data = await _run(request, context, bound, encode_request(bound), seconds)
     if answer == BINARY:
-        return Response(data, media_type=BINARY)
+        return await _answer(request, context, bound, encode_request(bound), seconds)
+    data = await _data(request, context, bound, encode_request(bound), seconds)
 
     def encode() -> str:
         return json_text(encode_json_response(decode_response(data).arrays, result, read.encoding))
@@ -143,60 +141,73 @@ async def _evaluate_json(
     return Response(await off_loop(data.nbytes, encode), media_type=JSON)
 
 
-async def _run(
+async def _answer(
+    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
+) -> Response:
+    """Have a worker evaluate a request, which is ``payload`` when encoded; answer in binary."""
+    found = await _run(request, context, asked, payload, seconds)
+    if not isinstance(found, Slices):
+        return Response(found, media_type=BINARY)
+    if not found.is_in_order:
+        return Response(await _whole(request, context, found), media_type=BINARY)
+
+    def failed(error: FarfuncError) -> None:
+        request.state.error_code = error.code
+        context.metrics.evaluations.labels(error.code).inc()
+
+    return SlicedResponse(found, failed, lambda: _evaluated(context, found))
+
+
+async def _data(
     request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
 ) -> memoryview:
-    """Have a worker evaluate a request, which is ``payload`` when encoded."""
+    """The same, as the bytes of the answer."""
+    found = await _run(request, context, asked, payload, seconds)
+    return await _whole(request, context, found) if isinstance(found, Slices) else found
+
+
+async def _run(
+    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
+) -> memoryview | Slices:
+    """Have a worker evaluate a request; slices are to be closed."""
     store = context.registry.store
     identity = store.resolve(asked.function)
     kind, rows = kind_and_rows(asked)
     message = Evaluate(identity, request.state.request_id)
     job = Job(message, payload, lambda: (store.read(identity),), seconds, kind, rows)
-    metrics = context.metrics
-    try:
-        message, data = await _while_connected(request, context.dispatcher.run(job))
-    except FarfuncError as error:
-        metrics.evaluations.labels(error.code).inc()
-        raise
-    metrics.evaluations.labels("ok").inc()
+    with _failures_counted(context):
+        answer = await while_connected(request.receive, context.dispatcher.run(job))
+    if isinstance(answer, Slices):
+        return answer
+    message, data = answer
+    context.metrics.evaluations.labels("ok").inc()
     if isinstance(message, Result):
-        metrics.evaluation_seconds.observe(message.seconds)
-        metrics.evaluation_stages.labels(message.stage).inc()
+        context.metrics.evaluation_seconds.observe(message.seconds)
+        context.metrics.evaluation_stages.labels(message.stage).inc()
     return data
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Wait for work, and give it up when the client goes: what still waits leaves the queue."""
-    waiting = asyncio.current_task()
-    assert waiting is not None
-    loop = asyncio.get_running_loop()
-    watch: asyncio.Task[None] | None = None
-    is_gone = False
+async def _whole(request: Request, context: Context, slices: Slices) -> memoryview:
+    """Wait for all slices of an answer."""
+    async with slices:
+        with _failures_counted(context):
+            data = await while_connected(request.receive, whole(slices, context.settings.data_dir))
+    _evaluated(context, slices)
+    return data
 
-    def look() -> None:
-        nonlocal watch
-        watch = loop.create_task(_disconnected(request))
-        watch.add_done_callback(leave)
 
-    def leave(watch: asyncio.Task[None]) -> None:
-        nonlocal is_gone
-        if not watch.cancelled():
-            is_gone = True
-            waiting.cancel()
+def _evaluated(context: Context, slices: Slices) -> None:
+    metrics = context.metrics
+    metrics.evaluations.labels("ok").inc()
+    metrics.evaluation_seconds.observe(slices.seconds)
+    if slices.last is not None:
+        metrics.evaluation_stages.labels(slices.last.stage).inc()
 
-    timer = loop.call_later(_PATIENCE, look)
+
+@contextlib.contextmanager
+def _failures_counted(context: Context) -> Iterator[None]:
     try:
-        return await work
-    except asyncio.CancelledError:
-        if is_gone and waiting.uncancel() == 0:
-            raise ClientDisconnect from None
+        yield
+    except FarfuncError as error:
+        context.metrics.evaluations.labels(error.code).inc()
         raise
-    finally:
-        timer.cancel()
-        if watch is not None:
-            watch.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

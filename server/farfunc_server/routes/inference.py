@@ -11,6 +11,7 @@ from farfunc_protocol.graph_json import tensor_type_from_text
 
 from ..registry import lengths_text
 from ..scheduling.dispatcher import Job
+from ..scheduling.slices import Slices
 from ..workers.messages import Infer, Inferred
 from .context import Context
 
@@ -35,7 +36,8 @@ async def inferred_types(
     if len(known) == len(types):
         return known
     job = Job(Infer(id, request_id, dict(lengths)), (), lambda: (registry.store.read(id),), seconds)
-    message, _ = await context.dispatcher.run(job)
+    answer = await context.dispatcher.run(job)
+    message = None if isinstance(answer, Slices) else answer[0]
     if not isinstance(message, Inferred) or message.outputs is None:
         reason = message.failure if isinstance(message, Inferred) else None
         raise InvalidRequest(

@@ -1,4 +1,8 @@
-"""Carries out what the queue decides: on each device one evaluation at a time, for one request or for several."""
+"""Carries out what the queue decides: on each device one evaluation at a time, of one request, several, or a slice.
+
+What takes long is evaluated in slices. A device takes a slice and a request from the queue in turn, so that small
+requests wait for one slice at most, and no number of them keeps a large one from going on.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, TimeLimitExceeded, WorkerDied, from_problem
@@ -14,24 +18,33 @@ from farfunc_protocol.errors import FarfuncError, ServerBusy, TimeLimitExceeded,
 from ..batch_form import MOST_ROWS
 from ..workers.frames import Buffer
 from ..workers.messages import (
+    Apart,
+    EndSlices,
     Evaluate,
     EvaluateMany,
     Infer,
     Load,
     Message,
+    NextSlice,
     Problem,
     Result,
     Results,
+    Slice,
+    Sliced,
     UnknownFunction,
 )
 from ..workers.pool import Pool
 from ..workers.worker import Worker, WorkerGone
 from .plan_board import PlanBoard
 from .queue import RequestQueue, Ticket
+from .slices import Slices
 
 __all__ = ["Dispatcher", "Job"]
 
 _ATTEMPTS = 2  # evaluations are pure: one that died with its worker may be tried again, once
+
+_SLICE_GRACE_SECONDS = 2.0
+"""A slice ends by itself: its worker is not killed at the very end of a request's time."""
 
 Answer = tuple[Message, memoryview]
 
@@ -68,20 +81,44 @@ class _Place:
     ----------
     deaths:
         How many workers have died of it, when it ran alone.
+    slices:
+        Its answer, if it is evaluated in slices.
+    cursor:
+        Of the next slice.
+    worker:
+        The worker in which the call is open.
+    is_left:
+        Whether nobody waits for it any more.
     """
 
     ticket: Ticket
     job: Job
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Answer | Slices]
     deaths: int = 0
+    slices: Slices | None = None
+    cursor: list[int] = field(default_factory=lambda: [0, 0])
+    worker: Worker | None = None
+    expiry: asyncio.TimerHandle | None = None
+    is_left: bool = False
 
-    def give(self, result: Answer) -> None:
+    def give(self, result: Answer | Slices) -> None:
         if not self.answer.done():
             self.answer.set_result(result)
 
     def fail(self, error: BaseException) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
+        elif self.slices is not None:
+            self.slices.fail(error)
+
+    def message_to(self, worker: Worker) -> tuple[Message, Sequence[Buffer]]:
+        """What a worker is sent next."""
+        if self.slices is not None and self.worker is worker:
+            return NextSlice(self.ticket.number, self.cursor), ()
+        message = self.job.message
+        if isinstance(message, Evaluate):
+            message = replace(message, call=self.ticket.number, is_resumed=self.slices is not None)
+        return message, self.job.payload
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +132,11 @@ class _Lane:
     places:
         What runs; empty when the device is free.
     again:
-        What ran when a worker died: each is tried once more, by itself.
+        What is to be sent by itself: it was in company when a worker died, or takes long.
+    sliced:
+        What waits for its next slice.
+    is_slices_turn:
+        Whether a slice comes before what is new.
     overdue:
         Ends what runs when nobody waits for it any more.
     """
@@ -104,6 +145,8 @@ class _Lane:
     worker: Worker | None = None
     places: tuple[_Place, ...] = ()
     again: deque[_Place] = field(default_factory=deque)
+    sliced: deque[_Place] = field(default_factory=deque)
+    is_slices_turn: bool = False
     started: float = 0.0
     overdue: asyncio.TimerHandle | None = None
 
@@ -138,6 +181,7 @@ class Dispatcher:
         self._places: dict[Ticket, _Place] = {}
         self._lanes = {device: _Lane(device) for device in pool.devices}
         self._loads: set[asyncio.Task[None]] = set()
+        self._open: set[_Place] = set()
         self.running = 0
         self._is_closing = False
         pool.on_ready = self._worker_is_ready
@@ -145,7 +189,7 @@ class Dispatcher:
     @property
     def unfinished(self) -> int:
         """How many jobs wait or run."""
-        return len(self.queue) + self.running
+        return len(self.queue) + self.running + len(self._open)
 
     def close(self) -> None:
         """Take no new jobs; those that were accepted are finished."""
@@ -161,11 +205,16 @@ class Dispatcher:
                 lane.overdue.cancel()
             for place in (*lane.places, *lane.again):
                 place.fail(_shutting_down())
-        for place in self._places.values():
+        for place in list(self._places.values()):
             place.fail(_shutting_down())
 
-    async def run(self, job: Job) -> Answer:
+    async def run(self, job: Job) -> Answer | Slices:
         """Wait for a job's answer; cancelling the wait takes a job that still waits out of the queue.
+
+        Returns
+        -------
+        Answer | Slices
+            The answer, or the slices in which it comes, of which the first is there; they are to be closed.
 
         Raises
         ------
@@ -184,14 +233,32 @@ class Dispatcher:
         kind = None if job.kind is None else (job.message.function, job.kind)
         ticket = self.queue.admit(time.monotonic() + job.seconds, kind, job.rows)
         place = self._places[ticket] = _Place(ticket, job, loop.create_future())
-        expiry = loop.call_later(job.seconds, self._expire, place)
+        place.expiry = loop.call_later(job.seconds, self._expire, place)
         self._pump()
         try:
-            return await place.answer
-        finally:
-            expiry.cancel()
-            self.queue.cancel(ticket)
-            self._places.pop(ticket, None)
+            answer = await place.answer
+        except BaseException:
+            self._leave(place)
+            raise
+        if not isinstance(answer, Slices):
+            self._leave(place)
+        return answer
+
+    def _leave(self, place: _Place) -> None:
+        """Nobody waits for a job any more."""
+        place.is_left = True
+        if place.expiry is not None:
+            place.expiry.cancel()
+        self.queue.cancel(place.ticket)
+        self._places.pop(place.ticket, None)
+        self._close(place)
+
+    def _close(self, place: _Place) -> None:
+        """See to it that a call in slices is open nowhere."""
+        worker, place.worker = place.worker, None
+        self._open.discard(place)
+        if worker is not None and worker.is_alive:
+            worker.post(EndSlices(place.ticket.number), (), lambda message, data: None)
 
     def _expire(self, place: _Place) -> None:
         """A request's time is over."""
@@ -227,22 +294,30 @@ class Dispatcher:
     def _next(self, lane: _Lane) -> tuple[_Place, ...]:
         while lane.again:
             place = lane.again.popleft()
-            if not place.answer.done():
+            if not place.is_left:
                 return (place,)
+        while lane.sliced and lane.sliced[0].is_left:
+            lane.sliced.popleft()
+        if lane.sliced and (lane.is_slices_turn or not len(self.queue)):
+            lane.is_slices_turn = False
+            return (lane.sliced.popleft(),)
+        lane.is_slices_turn = True
         return tuple(self._places[ticket] for ticket in self.queue.next(MOST_ROWS))
 
     def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         lane.places, lane.started = places, time.monotonic()
         self.running += len(places)
         deadline = max(place.ticket.deadline for place in places)
+        if places[0].slices is not None:
+            deadline += _SLICE_GRACE_SECONDS
         lane.overdue = asyncio.get_running_loop().call_later(max(deadline - lane.started, 0.0), worker.kill)
         self._send(lane, worker, places)
 
     def _send(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
-        jobs = [place.job for place in places]
-        if len(jobs) == 1:
-            message, payload = jobs[0].message, jobs[0].payload
+        if len(places) == 1:
+            message, payload = places[0].message_to(worker)
         else:
+            jobs = [place.job for place in places]
             message = EvaluateMany(jobs[0].message.function, [_bytes(job.payload) for job in jobs])
             payload = [part for job in jobs for part in job.payload]
         worker.post(message, payload, partial(self._answered, lane, worker))
@@ -260,7 +335,7 @@ class Dispatcher:
         self.running -= len(places)
         self.queue.served(time.monotonic() - lane.started)
         try:
-            self._deal(lane, places, message, data)
+            self._deal(lane, worker, places, message, data)
         finally:
             self._pump()
 
@@ -277,11 +352,20 @@ class Dispatcher:
         else:
             self._send(lane, worker, places)
 
-    def _deal(self, lane: _Lane, places: tuple[_Place, ...], message: Message | None, data: memoryview) -> None:
+    def _deal(
+        self, lane: _Lane, worker: Worker, places: tuple[_Place, ...], message: Message | None, data: memoryview
+    ) -> None:
         """Give each of the places its part of an answer."""
         match message:
             case None:
                 self._try_again(lane, places)
+            case Apart():
+                lane.again.extend(places)
+            case Sliced():
+                self._opened(lane, worker, places[0], message)
+            case Slice():
+                self._heard(lane, message.result)
+                self._sliced(places[0], message, data)
             case Results():
                 self._heard(lane, message.result)
                 start = 0
@@ -293,6 +377,8 @@ class Dispatcher:
                     start += size
             case Problem():
                 for place in places:
+                    if place.worker is worker:  # which has closed the call
+                        place.worker = None
                     place.fail(from_problem(message.problem))
             case _:
                 if isinstance(message, Result):
@@ -300,9 +386,38 @@ class Dispatcher:
                 for place in places:
                     place.give((message, data))
 
+    def _opened(self, lane: _Lane, worker: Worker, place: _Place, message: Sliced) -> None:
+        """A worker has found that a call is to be evaluated in slices."""
+        place.worker = worker
+        if place.is_left:
+            self._close(place)
+            return
+        self._open.add(place)
+        if place.slices is None:
+            place.slices = Slices(message, partial(self._ask, lane, place), partial(self._leave, place))
+        lane.sliced.append(place)
+
+    def _ask(self, lane: _Lane, place: _Place) -> None:
+        """There is room for another slice."""
+        lane.sliced.append(place)
+        self._pump()
+
+    def _sliced(self, place: _Place, message: Slice, data: memoryview) -> None:
+        """A slice has come."""
+        place.deaths = 0
+        if message.cursor is None:
+            place.worker = None
+            self._open.discard(place)
+        else:
+            place.cursor = message.cursor
+        if place.slices is not None and not place.is_left:
+            place.slices.put(message, data)
+            place.give(place.slices)
+
     def _try_again(self, lane: _Lane, places: tuple[_Place, ...]) -> None:
         """A worker died: of one of these, if of any."""
         for place in places:
+            place.worker = None
             place.deaths += len(places) == 1
             if place.deaths < _ATTEMPTS:
                 lane.again.append(place)

@@ -26,12 +26,18 @@ from farfunc_protocol.validate import validate_function
 from ..evaluation.compilation import NotCompiled, PackageFolder, PlanSpec, compile_plan
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
+from ..evaluation.plans import Stage
+from ..evaluation.slices import SlicedCall
 from .frames import Buffer
 from .messages import (
+    Apart,
+    BlockPlace,
     Compile,
     Compiled,
     Configure,
     Configured,
+    Ended,
+    EndSlices,
     Evaluate,
     EvaluateMany,
     Infer,
@@ -39,9 +45,12 @@ from .messages import (
     Load,
     Loaded,
     Message,
+    NextSlice,
     Problem,
     Result,
     Results,
+    Slice,
+    Sliced,
     UnknownFunction,
 )
 
@@ -69,6 +78,7 @@ class Handler:
         self.torch_version = torch.__version__
         self._engine = Engine("cpu")
         self._functions: OrderedDict[str, tuple[Function, int]] = OrderedDict()
+        self._sliced: dict[int, SlicedCall] = {}
         _warm_up(self._engine)
 
     def answer(self, message: Message, payload: memoryview) -> Answer:
@@ -98,6 +108,11 @@ class Handler:
                 return self._evaluate(message, payload)
             case EvaluateMany():
                 return self._evaluate_many(message, payload)
+            case NextSlice():
+                return self._next_slice(message)
+            case EndSlices():
+                self._sliced.pop(message.call, None)
+                return Ended(), ()
             case Infer():
                 return self._infer(message)
             case Load():
@@ -144,7 +159,7 @@ class Handler:
         self._functions.move_to_end(message.function)
         function, _ = self._functions[message.function]
         request = decode_request(payload)
-        arrays = self._engine.evaluate(
+        arrays = self._engine.begin(
             function,
             request.transforms,
             request.arrays,
@@ -152,10 +167,32 @@ class Handler:
             request.captures,
             request.generator,
             message.function,
+            slices=bool(message.call),
+            is_resumed=message.is_resumed,
         )
+        if isinstance(arrays, SlicedCall):
+            self._sliced[message.call] = arrays
+            return Sliced([str(type) for type in arrays.form.outputs], arrays.form.is_in_order), ()
         generator = arrays[-1] if request.generator is not None else None
         results = arrays if generator is None else arrays[:-1]
-        return self._result(started), encode_response(EvaluateResponse(results, generator))
+        return self._result(started, self._engine.stage), encode_response(EvaluateResponse(results, generator))
+
+    def _next_slice(self, message: NextSlice) -> Answer:
+        started = time.perf_counter()
+        call = self._sliced[message.call]
+        try:
+            blocks, cursor = call.next((message.cursor[0], message.cursor[1]))
+        except Exception:
+            del self._sliced[message.call]
+            raise
+        if cursor is None:
+            del self._sliced[message.call]
+        places = [
+            BlockPlace(block.leaf, block.is_columns, block.start, block.stop, block.length, block.array.nbytes)
+            for block in blocks
+        ]
+        result = self._result(started, call.stage)
+        return Slice(result, places, None if cursor is None else list(cursor)), [block.array.buffer for block in blocks]
 
     def _evaluate_many(self, message: EvaluateMany, payload: memoryview) -> Answer:
         if message.function not in self._functions:
@@ -176,6 +213,8 @@ class Handler:
         if requests:
             chain = next(iter(requests.values())).transforms
             calls = [request.arrays for request in requests.values()]
+            if self._engine.is_large(function, chain, calls[0], message.function):
+                return Apart(), ()
             found = self._engine.evaluate_many(function, chain, calls, message.function)
             for number, result in zip(requests, found, strict=True):
                 if isinstance(result, FarfuncError):
@@ -184,13 +223,14 @@ class Handler:
                     bodies[number] = encode_response(EvaluateResponse(result))
             self.is_sound = self._engine.is_well()
         sizes = [sum(memoryview(part).nbytes for part in body) for body in bodies]
-        return Results(self._result(started), sizes, problems), [part for body in bodies for part in body]
+        result = self._result(started, self._engine.stage)
+        return Results(result, sizes, problems), [part for body in bodies for part in body]
 
-    def _result(self, started: float) -> Result:
+    def _result(self, started: float, stage: Stage) -> Result:
         plans = self._engine.plans
         return Result(
             time.perf_counter() - started,
-            self._engine.stage.name.lower(),
+            stage.name.lower(),
             plans.take_news(),
             [{"id": spec.digest, "plan": spec.to_json()} for spec in plans.take_hot()],
         )

@@ -8,9 +8,15 @@ web process                     worker                       payload
 :class:`Load`                   :class:`Loaded`              of Load: a function file
 :class:`Evaluate`               :class:`Result`              of both: as ``farfunc_protocol.messages``
 :class:`EvaluateMany`           :class:`Results`             of both: one behind the other
+:class:`NextSlice`              :class:`Slice`               of Slice: its blocks, one behind the other
+:class:`EndSlices`              :class:`Ended`
 :class:`Infer`                  :class:`Inferred`
 :class:`Compile`                :class:`Compiled`
 ==============================  ===========================  =======================================
+
+A call that takes long, or more memory than there is, is not evaluated at once: :class:`Evaluate` is answered with
+:class:`Sliced`, and the web process asks for one slice after another. Several such calls may be open at a time.
+Where :class:`EvaluateMany` holds such calls the answer is :class:`Apart`: they are to be sent one by one.
 
 In place of its answer a worker may send :class:`Problem`, or :class:`UnknownFunction` where it
 has not the function (it never had, or has forgotten it): then the web process loads it and asks again.
@@ -24,10 +30,14 @@ from typing import Any
 from .frames import FrameError
 
 __all__ = [
+    "Apart",
+    "BlockPlace",
     "Compile",
     "Compiled",
     "Configure",
     "Configured",
+    "EndSlices",
+    "Ended",
     "Evaluate",
     "EvaluateMany",
     "Infer",
@@ -35,10 +45,13 @@ __all__ = [
     "Load",
     "Loaded",
     "Message",
+    "NextSlice",
     "Problem",
     "Ready",
     "Result",
     "Results",
+    "Slice",
+    "Sliced",
     "UnknownFunction",
     "from_header",
 ]
@@ -51,6 +64,11 @@ class Message:
     def to_header(self) -> dict[str, Any]:
         """The message as JSON."""
         return {"kind": type(self).__name__, **asdict(self)}
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Message:
+        """Read one from a header without its kind."""
+        return cls(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +142,22 @@ class Loaded(Message):
 
 @dataclass(frozen=True, slots=True)
 class Evaluate(Message):
-    """Evaluate the request of the payload; ``function`` is the identity that its reference stands for."""
+    """Evaluate the request of the payload.
+
+    Attributes
+    ----------
+    function:
+        The identity that the request's reference stands for.
+    call:
+        Names the call, if it is evaluated in slices; 0 for one that is to be evaluated at once.
+    is_resumed:
+        Whether some of its slices have been evaluated elsewhere.
+    """
 
     function: str
     request_id: str
+    call: int = 0
+    is_resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +213,83 @@ class Results(Message):
     def from_fields(cls, fields: dict[str, Any]) -> Results:
         """Read one from a header."""
         return cls(Result(**fields["result"]), fields["sizes"], fields["problems"])
+
+
+@dataclass(frozen=True, slots=True)
+class Apart(Message):
+    """The requests of :class:`EvaluateMany` take long: send each by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced(Message):
+    """The call is open, and is to be evaluated in slices.
+
+    Attributes
+    ----------
+    outputs:
+        The types of the whole result's leaves, as text.
+    is_in_order:
+        Whether the blocks, one after another, are the bytes that follow the header of a response.
+    """
+
+    outputs: list[str]
+    is_in_order: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NextSlice(Message):
+    """Evaluate the slice at the cursor."""
+
+    call: int
+    cursor: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """Where a block belongs: see :class:`~farfunc_server.evaluation.slices.Block`."""
+
+    leaf: int
+    is_columns: bool
+    start: int
+    stop: int
+    length: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Message):
+    """Some blocks of the result.
+
+    Attributes
+    ----------
+    result:
+        What is to be told of the evaluation.
+    blocks:
+        Where those of the payload belong.
+    cursor:
+        Of the next slice; None after the last, with which the call is closed.
+    """
+
+    result: Result
+    blocks: list[BlockPlace]
+    cursor: list[int] | None
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Slice:
+        """Read one from a header."""
+        return cls(Result(**fields["result"]), [BlockPlace(**block) for block in fields["blocks"]], fields["cursor"])
+
+
+@dataclass(frozen=True, slots=True)
+class EndSlices(Message):
+    """Close a call: no more of it is wanted."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Message):
+    """The call is closed, if it was open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +362,12 @@ _KINDS: dict[str, type[Message]] = {
         Result,
         EvaluateMany,
         Results,
+        Apart,
+        Sliced,
+        NextSlice,
+        Slice,
+        EndSlices,
+        Ended,
         Infer,
         Inferred,
         Compile,
@@ -270,6 +383,6 @@ def from_header(header: dict[str, Any]) -> Message:
     fields = dict(header)
     try:
         kind = _KINDS[fields.pop("kind")]
-        return Results.from_fields(fields) if kind is Results else kind(**fields)
+        return kind.from_fields(fields)
     except (KeyError, TypeError) as error:
         raise FrameError(f"not a message: {str(header)[:200]}") from error
