@@ -35,8 +35,7 @@ from .plan_cache import PlanCache
 from .plans import Plan, Stage
 from .program import Program
 from .randomness import continued, seeded
-from .slice_form import nbytes_of
-from .slices import SlicedCall, Slicing
+from .slices import Cursor, DeliveredCall, SlicedCall, Slicing
 from .tensors import from_tensor, to_tensor, type_of
 from .transforms import dispatch_state, is_stack_empty
 
@@ -45,8 +44,10 @@ __all__ = ["Engine", "default_memory_bytes"]
 _LONG_SECONDS = 0.02
 """Calls that take longer are evaluated in slices, between which others have their turn."""
 
-_LARGE_BYTES = 8 << 20
-"""Results that are larger travel in parts, while the rest is computed."""
+_VERY_LONG_SECONDS = 0.5
+
+_LARGE_BYTES = 4 << 20
+"""Results that are larger are handed over in parts."""
 
 _MOST_SLICINGS = 64
 
@@ -124,7 +125,7 @@ class Engine:
             An operator refused its operands, or has no derivative of the kind that is asked for.
         """
         found = self.begin(function, chain, arrays, seed, captures, generator, identity, slices=False)
-        assert not isinstance(found, SlicedCall)
+        assert isinstance(found, tuple)
         return found
 
     def begin(
@@ -138,15 +139,15 @@ class Engine:
         identity: str = "",
         *,
         slices: bool = True,
-        is_resumed: bool = False,
-    ) -> tuple[Array, ...] | SlicedCall:
+        resume_at: Cursor | None = None,
+    ) -> tuple[Array, ...] | SlicedCall | DeliveredCall:
         """Evaluate, or find that it takes so long, or so much memory, that it is better done in slices.
 
-        Parameters and errors are those of :meth:`evaluate`; without ``slices`` it is always evaluated at once, and
-        what is resumed never.
+        Parameters and errors are those of :meth:`evaluate`. Without ``slices`` the answer is always the result. Where
+        it is resumed, at the cursor of a call of the same kind elsewhere, it comes in the same order.
         """
         try:
-            return self._begin(function, chain, arrays, seed, captures or {}, generator, identity, slices, is_resumed)
+            return self._begin(function, chain, arrays, seed, captures or {}, generator, identity, slices, resume_at)
         except Exception as error:
             raise as_farfunc_error(error) from error
 
@@ -217,7 +218,7 @@ class Engine:
         if (types, kinds) in program.slicings:
             return program.slicings[types, kinds] is not None
         plan = self.plans.known(program, types, kinds)
-        return plan is not None and self._is_large(plan)
+        return plan is not None and self._is_long(plan)
 
     def infer(
         self,
@@ -260,29 +261,30 @@ class Engine:
         generator: Array | None,
         identity: str,
         slices: bool,
-        is_resumed: bool,
-    ) -> tuple[Array, ...] | SlicedCall:
+        resume_at: Cursor | None,
+    ) -> tuple[Array, ...] | SlicedCall | DeliveredCall:
         program = self.plans.program(function, chain, identity)
         captures = self._captures(program, given)
         types, kinds = tuple(array.type for array in arrays), tuple(map(type_of, captures))
-        slices = slices and bool(chain) and generator is None and not program.is_random
+        is_delivered = resume_at is not None and resume_at[0] < 0
+        can_slice = slices and bool(chain) and generator is None and not program.is_random and not is_delivered
 
         def sliced(slicing: Slicing) -> SlicedCall:
             return SlicedCall(slicing, [to_tensor(array, self.device) for array in arrays], captures, self.device)
 
-        if slices and (known := program.slicings.get((types, kinds))) is not None:
+        if can_slice and (known := program.slicings.get((types, kinds))) is not None:
             return sliced(known)
         try:
             plan = self.plans.plan(program, types, kinds)
         except LimitExceeded:
-            if not slices or (slicing := self._slicing(program, types, kinds, None)) is None:
+            if not can_slice or (slicing := self._slicing(program, types, kinds, None)) is None:
                 raise
             if slicing.operations > self.budget.operations:
                 del program.slicings[types, kinds]
                 raise
             return sliced(slicing)
-        if slices and (is_resumed or self._is_large(plan)):
-            slicing = self._slicing(program, types, kinds, plan, is_resumed)
+        if can_slice and (resume_at is not None or self._is_long(plan)):
+            slicing = self._slicing(program, types, kinds, plan, is_needed=resume_at is not None)
             if slicing is not None:
                 return sliced(slicing)
         self.stage = plan.stage
@@ -290,12 +292,15 @@ class Engine:
         try:
             results = self._run(plan, leaves, captures, seed, generator)
         except Exception as error:
-            if not slices or not isinstance(as_farfunc_error(error), LimitExceeded):
+            if not can_slice or not isinstance(as_farfunc_error(error), LimitExceeded):
                 raise
             if (slicing := self._slicing(program, types, kinds, None)) is None:
                 raise
             return sliced(slicing)
-        return tuple(from_tensor(result) for result in results)
+        found = tuple(from_tensor(result) for result in results)
+        if slices and generator is None and (is_delivered or sum(array.nbytes for array in found) > _LARGE_BYTES):
+            return DeliveredCall(found, self.stage)
+        return found
 
     def _run(
         self,
@@ -313,11 +318,9 @@ class Engine:
                 return plan.run(leaves, captures)
         return plan.run(leaves, captures)
 
-    def _is_large(self, plan: Plan) -> bool:
-        if plan.expected_seconds > _LONG_SECONDS:
-            return True
-        outputs = plan.inference.outputs or ()
-        return sum(map(nbytes_of, outputs)) > _LARGE_BYTES
+    def _is_long(self, plan: Plan) -> bool:
+        """Whether a call is worth slicing; of one that is not very long that is told once it is as fast as it will be."""
+        return plan.expected_seconds > (_LONG_SECONDS if plan.is_settled else _VERY_LONG_SECONDS)
 
     def _slicing(
         self,
@@ -325,16 +328,14 @@ class Engine:
         types: tuple[TensorType, ...],
         kinds: tuple[TensorType, ...],
         whole: Plan | None,
-        is_resumed: bool = False,
+        is_needed: bool = False,
     ) -> Slicing | None:
         """How calls are sliced; ``whole`` is the plan of such a call, None where there is no memory for it."""
         key = (types, kinds)
-        if whole is not None and not is_resumed and key in program.slicings:
+        if whole is not None and not is_needed and key in program.slicings:
             return program.slicings[key]
         seconds = None if whole is None else whole.expected_seconds
         found = Slicing.of(self.plans, program, types, kinds, whole, seconds)
-        if found is not None and seconds is not None and seconds <= _LONG_SECONDS and not is_resumed:
-            found = found if found.form.is_in_order else None  # only so its blocks can leave as they come
         if len(program.slicings) >= _MOST_SLICINGS:
             del program.slicings[next(iter(program.slicings))]
         program.slicings[key] = found

@@ -16,9 +16,11 @@ from farfunc_protocol.transforms import FlatTransform
 from .compilation import PackageFolder, PlanSpec
 from .flattening import MAX_CALLS, NotFlat, flatten
 from .guards import GUARDS
+from .hoisting import hoist
 from .inference import Budget, Inference, infer
 from .plans import Plan, Stage
 from .program import Program
+from .transforms import SLICE_ATTRIBUTES
 
 __all__ = ["PlanCache", "report"]
 
@@ -201,7 +203,9 @@ class PlanCache:
             plan.give_up(Stage.FLAT, str(reason))
             plan.give_up(Stage.COMPILED, "it has no flat program")
         else:
-            plan.offer(Stage.FLAT, flat, flat.seconds, flat.folded_bytes + 256 * flat.calls)
+            is_slice = bool(program.chain) and program.chain[0].name in SLICE_ATTRIBUTES
+            run = hoist(flat, len(plan.types) - 1) if is_slice else flat
+            plan.offer(Stage.FLAT, run, flat.seconds, flat.folded_bytes + 256 * flat.calls)
 
     def _load(self, program: Program, plan: Plan) -> None:
         if self._packages is None or not plan.is_open(Stage.COMPILED):

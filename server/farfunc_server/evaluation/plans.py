@@ -59,7 +59,7 @@ _UNSEEN_SECONDS = 50e-6
 """A program may take so much of the time of the one before it, and a difference that clocks cannot tell."""
 
 
-_SECONDS_PER_OPERATION = 2e-10
+_SECONDS_PER_OPERATION = 5e-11
 _SECONDS_PER_CALL = 1e-5
 """What a first call is expected to take, to the order of magnitude."""
 
@@ -150,6 +150,11 @@ class Plan:
     def seconds(self) -> float | None:
         """What a call takes in the present stage, at best; None before the first."""
         return self.records[self.stage].best
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it stays in its stage for now: a flat program serves, or there will be none."""
+        return self._candidate is None and not self.is_open(Stage.FLAT)
 
     @property
     def expected_seconds(self) -> float:

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 from torch._functorch.compile_utils import fx_graph_cse
 
-__all__ = ["MAX_FOLDED_BYTES", "is_random", "simplify"]
+__all__ = ["MAX_FOLDED_BYTES", "is_random", "simplify", "writes"]
 
 MAX_FOLDED_BYTES = 1 << 26
 """How much memory the values may take that are computed beforehand."""
@@ -45,7 +45,7 @@ _MEMORY = torch.ops.aten.empty.memory_format
 def simplify(module: fx.GraphModule, *, fold: bool = True) -> int:
     """Simplify a program in place; returns the bytes of the values that it now holds: none if not to ``fold``."""
     folded = 0
-    if not any(_writes(node) for node in module.graph.nodes):
+    if not any(writes(node) for node in module.graph.nodes):
         _remove_identities(module.graph)
         _detach_filled(module.graph)
         module.graph = fx_graph_cse(module.graph)
@@ -60,7 +60,8 @@ def is_random(module: fx.GraphModule) -> bool:
     return any(_draws(node) for node in module.graph.nodes)
 
 
-def _writes(node: fx.Node) -> bool:
+def writes(node: fx.Node) -> bool:
+    """Whether a call writes to its operands."""
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 

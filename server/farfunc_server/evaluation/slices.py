@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -20,29 +21,42 @@ from farfunc_protocol.messages import response_header
 from farfunc_protocol.transforms import flat_inner_types
 
 from .failures import as_farfunc_error
+from .hoisting import SliceLeaves
 from .plan_cache import PlanCache
 from .plans import Plan, Stage
 from .program import Program
 from .slice_form import SLICED, SliceForm, SliceGroup, nbytes_of
 from .tensors import TORCH_DTYPES, from_tensor
 
-__all__ = ["Block", "Cursor", "SliceSize", "SlicedCall", "Slicing"]
+__all__ = ["Block", "Cursor", "DeliveredCall", "SliceSize", "SlicedCall", "Slicing"]
 
 Cursor = tuple[int, int]
 """How far a call has come: the group, and how many of its rows are done."""
 
 SLICE_SECONDS = 0.008
-"""What a slice is to take: so long a small call waits for a large one, at most."""
+"""What a slice takes at most where others want the device: so long a small call waits for a large one."""
 
-MOST_BLOCK_BYTES = 4 << 20
-"""What the results of a slice take at most: they are kept until they are sent."""
+ALONE_SECONDS = 0.06
+"""What it takes at most where nobody does. Larger slices are often faster."""
 
-_LEAST_SHARE = 3.0
-"""A slice of one row may take as long as a slice of many. Then slices are made so large that no more than a
-quarter of the time is lost to their number, however long that takes."""
+MOST_BLOCK_BYTES = 8 << 20
+"""What the results and the basis of a slice take at most: they are kept until they are sent."""
 
-_MOST_SIZES = 8
-"""So many sizes are tried at most: each has a plan of its own."""
+_DEAREST = 1.5
+_DEAREST_ALONE = 1.05
+"""A slice of one row may take as long as one of many. A row is to take no more than so much of what it takes in slices
+of the best size, however long these take."""
+
+_PART_BYTES = 2 << 20
+
+_STEP = 4
+"""Sizes are powers of it: each has a plan of its own."""
+
+_RUNS = 3
+"""So often slices of a size are measured before it is compared with others; the fastest run counts."""
+
+_FORGET_AFTER = 512
+"""After so many runs of the best size others are measured again: what was measured may have been chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,15 @@ class Block:
         return cls(leaf, False, 0, 1, 1, from_tensor(result))
 
 
+@dataclass(slots=True, eq=False)
+class _Measured:
+    """Slices of a size: in which stage their plan is, how often they ran in it, and the seconds of the fastest."""
+
+    stage: Stage
+    runs: int = 0
+    seconds: float = math.inf
+
+
 class SliceSize:
     """How many rows a slice of a group has: as many as fit its time, learnt from those that ran.
 
@@ -86,53 +109,62 @@ class SliceSize:
     most:
         How many a slice may have.
     rows:
-        How many the first one has.
+        How many the first one has, about.
     """
 
     def __init__(self, length: int, most: int, rows: float) -> None:
         self._length = length
-        self._most = max(min(most, length), 1)
-        self._seconds: dict[int, list[float]] = {}
-        self.rows = self._fitting(rows)
+        self._measured: dict[int, _Measured] = {}
+        self._limit(most)
+        self._first = max((size for size in self._sizes if size <= rows), default=1)
+
+    def _limit(self, most: int) -> None:
+        sizes = [1]
+        while sizes[-1] * _STEP <= min(most, self._length):
+            sizes.append(sizes[-1] * _STEP)
+        if sizes[-1] < self._length <= most:
+            sizes.append(self._length)
+        self._sizes = sizes
 
     def halve(self) -> bool:
         """There was no memory for a slice: whether there is a smaller one."""
-        if self.rows == 1:
+        if len(self._sizes) == 1:
             return False
-        self._most = max(self.rows // 2, 1)
-        self.rows = self._fitting(self._most)
+        self._limit(self._sizes[-1] - 1)
+        self._first = min(self._first, self._sizes[-1])
         return True
 
-    def ran(self, rows: int, seconds: float) -> None:
-        """Learn from a slice; the first of a size is not typical and does not count."""
-        known = self._seconds.setdefault(rows, [])
-        known.append(seconds)
-        del known[1:-8]
-        if rows != self.rows or len(known) < 3:
-            return
-        ideal = self._ideal(rows)
-        if ideal >= 2 * rows or 2 * ideal <= rows:
-            found = self._fitting(min(ideal, 4.0 * rows))
-            if found in self._seconds or len(self._seconds) < _MOST_SIZES:
-                self.rows = found
+    def ran(self, rows: int, seconds: float, stage: Stage) -> None:
+        """Learn from a slice whose plan stays in its stage for now."""
+        found = self._measured.get(rows)
+        if found is None or found.stage is not stage:
+            found = self._measured[rows] = _Measured(stage)
+        found.seconds = min(found.seconds, seconds)
+        found.runs += 1
+        if found.runs % _FORGET_AFTER == 0:
+            self._measured = {rows: found}
 
-    def _ideal(self, rows: int) -> float:
-        """The rows whose slice would take the time that it is to take, if time is a + b * rows."""
-        times = {size: min(known[1:]) for size, known in self._seconds.items() if len(known) > 1}
-        here = times.pop(rows)
+    def rows(self, *, is_alone: bool) -> int:
+        """The best of the sizes that were measured, or a neighbour of it that is to be."""
+        times = {
+            size: found.seconds
+            for size in self._sizes
+            if (found := self._measured.get(size)) is not None and found.runs >= _RUNS
+        }
         if not times:
-            return rows * SLICE_SECONDS / here
-        other = min(times, key=lambda size: abs(math.log(size / rows)))
-        each = (times[other] - here) / (other - rows)
-        if each <= 0:
-            return math.inf
-        fixed = max(here - each * rows, 0.0)
-        return max(SLICE_SECONDS - fixed, _LEAST_SHARE * fixed) / each
-
-    def _fitting(self, rows: float) -> int:
-        if rows >= self._most:
-            return self._most if self._most == self._length else 1 << (self._most.bit_length() - 1)
-        return 1 << (max(int(rows), 1).bit_length() - 1)
+            return self._first
+        limit = ALONE_SECONDS if is_alone else SLICE_SECONDS
+        cheapest = min(seconds / size for size, seconds in times.items())
+        dearest = cheapest * (_DEAREST_ALONE if is_alone else _DEAREST)
+        good = [size for size, seconds in times.items() if seconds <= dearest * size]
+        best = max((size for size in good if times[size] <= limit), default=good[0])
+        place = self._sizes.index(best)
+        smaller, larger = self._sizes[max(place - 1, 0)], self._sizes[min(place + 1, len(self._sizes) - 1)]
+        if times[best] > limit and smaller not in times:
+            return smaller
+        if larger not in times and (2 if is_alone else _STEP // 2) * times[best] <= limit:
+            return larger
+        return best
 
 
 @dataclass(slots=True, eq=False)
@@ -203,14 +235,14 @@ class Slicing:
         total = 0.0
         for number, (group, size) in enumerate(zip(self.form.groups, self.sizes, strict=True)):
             plan = self.largest_plan(number)
-            total += plan.inference.operations * math.ceil(group.length / size.rows)
+            total += plan.inference.operations * math.ceil(group.length / size.rows(is_alone=True))
         return total
 
     def largest_plan(self, number: int) -> Plan:
         """The plan of a group's slices, which are made smaller until there is memory for them."""
         while True:
             try:
-                return self.plan(number, self.sizes[number].rows)
+                return self.plan(number, self.sizes[number].rows(is_alone=True))
             except LimitExceeded:
                 if not self.sizes[number].halve():
                     raise
@@ -236,6 +268,45 @@ class Slicing:
         return plan
 
 
+class DeliveredCall:
+    """One call that has been evaluated, whose large result is handed over in parts.
+
+    Its cursors are -1 and the number of bytes that have been handed over.
+
+    Parameters
+    ----------
+    results:
+        The result's leaves.
+    stage:
+        The stage of the plan that ran.
+    """
+
+    is_in_order = True
+
+    def __init__(self, results: Sequence[Array], stage: Stage) -> None:
+        self.outputs = tuple(array.type for array in results)
+        self.stage = stage
+        _, order = response_header(self.outputs)
+        self._buffers = [results[leaf].buffer for leaf in order if results[leaf].nbytes]
+
+    def next(self, cursor: Cursor, *, is_alone: bool = True) -> tuple[list[memoryview], Cursor | None]:
+        """The next part, and the cursor of the one after it."""
+        _, position = cursor
+        parts, start, left = [], position, _PART_BYTES
+        for buffer in self._buffers:
+            if start >= buffer.nbytes:
+                start -= buffer.nbytes
+                continue
+            parts.append(buffer[start : start + left])
+            left -= parts[-1].nbytes
+            start = 0
+            if not left:
+                break
+        position += _PART_BYTES - left
+        is_last = position >= sum(buffer.nbytes for buffer in self._buffers)
+        return parts, None if is_last else (-1, position)
+
+
 class SlicedCall:
     """One call, evaluated in slices.
 
@@ -250,16 +321,18 @@ class SlicedCall:
     def __init__(
         self, slicing: Slicing, leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor], device: torch.device
     ) -> None:
-        self.form = slicing.form
+        self.outputs, self.is_in_order = slicing.form.outputs, slicing.form.is_in_order
         self.stage = Stage.PLAIN
+        self._form = slicing.form
         self._slicing = slicing
         self._leaves = list(leaves)
         self._captures = captures
         self._device = device
         self._basis: tuple[torch.Tensor, int] | None = None
+        self._kept: dict[Any, Any] = {}
 
-    def next(self, cursor: Cursor) -> tuple[list[Block], Cursor | None]:
-        """Evaluate the slice at a cursor.
+    def next(self, cursor: Cursor, *, is_alone: bool = True) -> tuple[list[Block], Cursor | None]:
+        """Evaluate the slice at a cursor, which is smaller where others wait for the device.
 
         Returns
         -------
@@ -273,43 +346,42 @@ class SlicedCall:
         """
         number, start = cursor
         try:
-            return self._slice(number, start)
+            return self._slice(number, start, is_alone)
         except FarfuncError as error:
             if self._slicing.whole is None or cursor != (0, 0) or isinstance(error, LimitExceeded):
                 raise
         return self._whole(self._slicing.whole), None
 
-    def _slice(self, number: int, start: int) -> tuple[list[Block], Cursor | None]:
-        group, size = self.form.groups[number], self._slicing.sizes[number]
+    def _slice(self, number: int, start: int, is_alone: bool) -> tuple[list[Block], Cursor | None]:
+        group, size = self._form.groups[number], self._slicing.sizes[number]
         while True:
-            rows = min(size.rows, group.length)
+            rows = min(size.rows(is_alone=is_alone), group.length)
             first = min(start, group.length - rows)
             try:
-                results, seconds = self._run(number, group, rows, first)
+                results = self._run(number, group, rows, first)
                 break
             except Exception as error:
                 found = as_farfunc_error(error)
                 if not isinstance(found, LimitExceeded) or not size.halve():
                     raise found from error
             self._basis = None
-        size.ran(rows, seconds)
+            self._kept.clear()
         stop, done = first + rows, start - first
         blocks = []
         for target, result in zip(group.targets, results, strict=True):
             if target.axis == "whole":
                 if (number, start) == (0, 0):
                     blocks.append(Block.whole(target.leaf, result))
-            elif nbytes_of(self.form.outputs[target.leaf]):
+            elif nbytes_of(self._form.outputs[target.leaf]):
                 array = from_tensor(result[done:])
                 blocks.append(Block(target.leaf, target.axis == "columns", start, stop, group.length, array))
         if stop < group.length:
             return blocks, (number, stop)
         self._basis = None
-        return blocks, ((number + 1, 0) if number + 1 < len(self.form.groups) else None)
+        self._kept.clear()
+        return blocks, ((number + 1, 0) if number + 1 < len(self._form.groups) else None)
 
-    def _run(
-        self, number: int, group: SliceGroup, rows: int, first: int
-    ) -> tuple[tuple[torch.Tensor, ...], float]:
+    def _run(self, number: int, group: SliceGroup, rows: int, first: int) -> tuple[torch.Tensor, ...]:
         plan = self._slicing.plan(number, rows)
         self.stage = plan.stage
         if group.basis is None:
@@ -317,10 +389,13 @@ class SlicedCall:
                 leaf[first : first + rows] if i in group.mapped else leaf for i, leaf in enumerate(self._leaves)
             ]
         else:
-            leaves = [*self._leaves, self._basis_of(group.basis, rows, first)]
+            leaves = SliceLeaves([*self._leaves, self._basis_of(group.basis, rows, first)], self._kept)
+        is_settled = plan.is_settled
         started = time.perf_counter()
         results = plan.run(leaves, self._captures)
-        return results, time.perf_counter() - started
+        if is_settled:
+            self._slicing.sizes[number].ran(rows, time.perf_counter() - started, plan.stage)
+        return results
 
     def _basis_of(self, type: TensorType, rows: int, first: int) -> torch.Tensor:
         """Rows of the identity matrix, each in the shape of the type."""
@@ -340,5 +415,5 @@ class SlicedCall:
             results = plan.run(self._leaves, self._captures)
         except Exception as error:
             raise as_farfunc_error(error) from error
-        _, order = response_header(self.form.outputs)
-        return [Block.whole(leaf, results[leaf]) for leaf in order if nbytes_of(self.form.outputs[leaf])]
+        _, order = response_header(self._form.outputs)
+        return [Block.whole(leaf, results[leaf]) for leaf in order if nbytes_of(self._form.outputs[leaf])]

@@ -90,8 +90,14 @@ async def whole(slices: Slices, folder: Path) -> memoryview:
     """Wait for all slices, and return the response that they make."""
     layout = Layout(slices.outputs)
     memory = _memory(layout.size, folder)
-    memory[: len(layout.header)] = np.frombuffer(layout.header, np.uint8)
+    position = len(layout.header)
+    memory[:position] = np.frombuffer(layout.header, np.uint8)
     async for blocks, data in slices:
+
+        if slices.is_in_order:
+            memory[position : position + data.nbytes] = np.frombuffer(data, np.uint8)
+            position += data.nbytes
+            continue
 
         def put(blocks: Sequence[BlockPlace] = blocks, data: memoryview = data) -> None:
             start = 0

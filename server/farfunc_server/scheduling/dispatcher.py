@@ -43,6 +43,9 @@ __all__ = ["Dispatcher", "Job"]
 
 _ATTEMPTS = 2  # evaluations are pure: one that died with its worker may be tried again, once
 
+_COMPANY_SECONDS = 2.0
+"""So long after a request slices are small: where one has come there will be others."""
+
 _SLICE_GRACE_SECONDS = 2.0
 """A slice ends by itself: its worker is not killed at the very end of a request's time."""
 
@@ -111,13 +114,14 @@ class _Place:
         elif self.slices is not None:
             self.slices.fail(error)
 
-    def message_to(self, worker: Worker) -> tuple[Message, Sequence[Buffer]]:
+    def message_to(self, worker: Worker, is_alone: bool) -> tuple[Message, Sequence[Buffer]]:
         """What a worker is sent next."""
         if self.slices is not None and self.worker is worker:
-            return NextSlice(self.ticket.number, self.cursor), ()
+            return NextSlice(self.ticket.number, self.cursor, is_alone), ()
         message = self.job.message
         if isinstance(message, Evaluate):
-            message = replace(message, call=self.ticket.number, is_resumed=self.slices is not None)
+            resume_at = None if self.slices is None else self.cursor
+            message = replace(message, call=self.ticket.number, resume_at=resume_at)
         return message, self.job.payload
 
 
@@ -137,6 +141,8 @@ class _Lane:
         What waits for its next slice.
     is_slices_turn:
         Whether a slice comes before what is new.
+    busy_until:
+        Until when slices are to be small, since others come.
     overdue:
         Ends what runs when nobody waits for it any more.
     """
@@ -147,8 +153,14 @@ class _Lane:
     again: deque[_Place] = field(default_factory=deque)
     sliced: deque[_Place] = field(default_factory=deque)
     is_slices_turn: bool = False
+    busy_until: float = 0.0
     started: float = 0.0
     overdue: asyncio.TimerHandle | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else has wanted the device of late."""
+        return not self.sliced and time.monotonic() > self.busy_until
 
 
 class Dispatcher:
@@ -301,7 +313,9 @@ class Dispatcher:
         if lane.sliced and (lane.is_slices_turn or not len(self.queue)):
             lane.is_slices_turn = False
             return (lane.sliced.popleft(),)
-        lane.is_slices_turn = True
+        if len(self.queue):
+            lane.is_slices_turn = True
+            lane.busy_until = time.monotonic() + _COMPANY_SECONDS
         return tuple(self._places[ticket] for ticket in self.queue.next(MOST_ROWS))
 
     def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
@@ -315,7 +329,7 @@ class Dispatcher:
 
     def _send(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         if len(places) == 1:
-            message, payload = places[0].message_to(worker)
+            message, payload = places[0].message_to(worker, lane.is_alone)
         else:
             jobs = [place.job for place in places]
             message = EvaluateMany(jobs[0].message.function, [_bytes(job.payload) for job in jobs])
@@ -394,6 +408,7 @@ class Dispatcher:
             return
         self._open.add(place)
         if place.slices is None:
+            place.cursor = message.cursor
             place.slices = Slices(message, partial(self._ask, lane, place), partial(self._leave, place))
         lane.sliced.append(place)
 

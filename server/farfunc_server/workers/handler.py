@@ -27,7 +27,7 @@ from ..evaluation.compilation import NotCompiled, PackageFolder, PlanSpec, compi
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
 from ..evaluation.plans import Stage
-from ..evaluation.slices import SlicedCall
+from ..evaluation.slices import Block, DeliveredCall, SlicedCall
 from .frames import Buffer
 from .messages import (
     Apart,
@@ -78,7 +78,7 @@ class Handler:
         self.torch_version = torch.__version__
         self._engine = Engine("cpu")
         self._functions: OrderedDict[str, tuple[Function, int]] = OrderedDict()
-        self._sliced: dict[int, SlicedCall] = {}
+        self._sliced: dict[int, SlicedCall | DeliveredCall] = {}
         _warm_up(self._engine)
 
     def answer(self, message: Message, payload: memoryview) -> Answer:
@@ -168,11 +168,12 @@ class Handler:
             request.generator,
             message.function,
             slices=bool(message.call),
-            is_resumed=message.is_resumed,
+            resume_at=None if message.resume_at is None else (message.resume_at[0], message.resume_at[1]),
         )
-        if isinstance(arrays, SlicedCall):
+        if not isinstance(arrays, tuple):
             self._sliced[message.call] = arrays
-            return Sliced([str(type) for type in arrays.form.outputs], arrays.form.is_in_order), ()
+            cursor = [-1, 0] if isinstance(arrays, DeliveredCall) else [0, 0]
+            return Sliced([str(type) for type in arrays.outputs], arrays.is_in_order, cursor), ()
         generator = arrays[-1] if request.generator is not None else None
         results = arrays if generator is None else arrays[:-1]
         return self._result(started, self._engine.stage), encode_response(EvaluateResponse(results, generator))
@@ -181,7 +182,7 @@ class Handler:
         started = time.perf_counter()
         call = self._sliced[message.call]
         try:
-            blocks, cursor = call.next((message.cursor[0], message.cursor[1]))
+            blocks, cursor = call.next((message.cursor[0], message.cursor[1]), is_alone=message.is_alone)
         except Exception:
             del self._sliced[message.call]
             raise
@@ -190,9 +191,12 @@ class Handler:
         places = [
             BlockPlace(block.leaf, block.is_columns, block.start, block.stop, block.length, block.array.nbytes)
             for block in blocks
+            if isinstance(block, Block)
         ]
         result = self._result(started, call.stage)
-        return Slice(result, places, None if cursor is None else list(cursor)), [block.array.buffer for block in blocks]
+        return Slice(result, places, None if cursor is None else list(cursor)), [
+            block.array.buffer if isinstance(block, Block) else block for block in blocks
+        ]
 
     def _evaluate_many(self, message: EvaluateMany, payload: memoryview) -> Answer:
         if message.function not in self._functions:

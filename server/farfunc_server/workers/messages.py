@@ -150,14 +150,14 @@ class Evaluate(Message):
         The identity that the request's reference stands for.
     call:
         Names the call, if it is evaluated in slices; 0 for one that is to be evaluated at once.
-    is_resumed:
-        Whether some of its slices have been evaluated elsewhere.
+    resume_at:
+        The cursor of the next slice, if some have been evaluated elsewhere.
     """
 
     function: str
     request_id: str
     call: int = 0
-    is_resumed: bool = False
+    resume_at: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,18 +230,22 @@ class Sliced(Message):
         The types of the whole result's leaves, as text.
     is_in_order:
         Whether the blocks, one after another, are the bytes that follow the header of a response.
+    cursor:
+        Of the first slice.
     """
 
     outputs: list[str]
     is_in_order: bool
+    cursor: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class NextSlice(Message):
-    """Evaluate the slice at the cursor."""
+    """Evaluate the slice at the cursor; a larger one if nobody else wants the device."""
 
     call: int
     cursor: list[int]
+    is_alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +269,7 @@ class Slice(Message):
     result:
         What is to be told of the evaluation.
     blocks:
-        Where those of the payload belong.
+        Where those of the payload belong; empty where they come in order by themselves.
     cursor:
         Of the next slice; None after the last, with which the call is closed.
     """
