@@ -44,7 +44,7 @@ __all__ = ["Engine", "default_memory_bytes"]
 _LONG_SECONDS = 0.02
 """Calls that take longer are evaluated in slices, between which others have their turn."""
 
-_VERY_LONG_SECONDS = 0.5
+_VERY_LONG_SECONDS = 1.0
 
 _LARGE_BYTES = 4 << 20
 """Results that are larger are handed over in parts."""
@@ -273,7 +273,9 @@ class Engine:
             return SlicedCall(slicing, [to_tensor(array, self.device) for array in arrays], captures, self.device)
 
         if can_slice and (known := program.slicings.get((types, kinds))) is not None:
-            return sliced(known)
+            if resume_at is not None or known.pays:
+                return sliced(known)
+            program.slicings[types, kinds] = None
         try:
             plan = self.plans.plan(program, types, kinds)
         except LimitExceeded:
@@ -319,7 +321,7 @@ class Engine:
         return plan.run(leaves, captures)
 
     def _is_long(self, plan: Plan) -> bool:
-        """Whether a call is worth slicing; of one that is not very long that is told once it is as fast as it will be."""
+        """Whether a call is worth slicing; unless it is very long, that is told once it is as fast as it will be."""
         return plan.expected_seconds > (_LONG_SECONDS if plan.is_settled else _VERY_LONG_SECONDS)
 
     def _slicing(

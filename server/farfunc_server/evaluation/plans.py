@@ -59,7 +59,7 @@ _UNSEEN_SECONDS = 50e-6
 """A program may take so much of the time of the one before it, and a difference that clocks cannot tell."""
 
 
-_SECONDS_PER_OPERATION = 5e-11
+_SECONDS_PER_OPERATION = 2e-11
 _SECONDS_PER_CALL = 1e-5
 """What a first call is expected to take, to the order of magnitude."""
 

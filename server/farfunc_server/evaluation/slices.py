@@ -43,9 +43,11 @@ MOST_BLOCK_BYTES = 8 << 20
 """What the results and the basis of a slice take at most: they are kept until they are sent."""
 
 _DEAREST = 1.5
-_DEAREST_ALONE = 1.05
 """A slice of one row may take as long as one of many. A row is to take no more than so much of what it takes in slices
 of the best size, however long these take."""
+
+_DEAREST_OF_ALL = 2.0
+"""By so much may all slices together take longer than the whole call."""
 
 _PART_BYTES = 2 << 20
 
@@ -144,6 +146,12 @@ class SliceSize:
         if found.runs % _FORGET_AFTER == 0:
             self._measured = {rows: found}
 
+    @property
+    def each(self) -> float:
+        """The seconds of one row, at best; 0 before that is known."""
+        measured = [found.seconds / size for size, found in self._measured.items() if found.runs >= _RUNS]
+        return min(measured, default=0.0)
+
     def rows(self, *, is_alone: bool) -> int:
         """The best of the sizes that were measured, or a neighbour of it that is to be."""
         times = {
@@ -155,15 +163,18 @@ class SliceSize:
             return self._first
         limit = ALONE_SECONDS if is_alone else SLICE_SECONDS
         cheapest = min(seconds / size for size, seconds in times.items())
-        dearest = cheapest * (_DEAREST_ALONE if is_alone else _DEAREST)
-        good = [size for size, seconds in times.items() if seconds <= dearest * size]
+        good = [size for size, seconds in times.items() if seconds <= _DEAREST * cheapest * size]
         best = max((size for size in good if times[size] <= limit), default=good[0])
         place = self._sizes.index(best)
         smaller, larger = self._sizes[max(place - 1, 0)], self._sizes[min(place + 1, len(self._sizes) - 1)]
-        if times[best] > limit and smaller not in times:
-            return smaller
-        if larger not in times and (2 if is_alone else _STEP // 2) * times[best] <= limit:
+        if larger not in times and 2 * times[best] <= limit:
             return larger
+        if times[best] > limit:
+            if smaller not in times:
+                return smaller
+            # Where even one row takes long, or few take as long as many, it may be that many more do.
+            if larger not in times and (place == 0 or times[smaller] * _STEP >= _DEAREST * times[best]):
+                return larger
         return best
 
 
@@ -228,6 +239,14 @@ class Slicing:
             rows = most if seconds is None else form.length * SLICE_SECONDS / seconds
             found.sizes.append(SliceSize(group.length, most, rows))
         return found
+
+    @property
+    def pays(self) -> bool:
+        """Whether slices, as far as they were measured, do not take much more than the whole call."""
+        if self.whole is None or not self.whole.calls:
+            return True
+        total = sum(group.length * size.each for group, size in zip(self.form.groups, self.sizes, strict=True))
+        return total <= _DEAREST_OF_ALL * self.whole.expected_seconds
 
     @property
     def operations(self) -> float:
