@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from fastapi import Request
+
+from farfunc_protocol.errors import FarfuncError
 
 from ..metrics import Metrics
 from ..registry import Registry
@@ -16,12 +19,34 @@ from ..workers.pool import Pool
 __all__ = ["Context", "context_of"]
 
 
+_MOST_PROBLEMS = 256
+
+
+class LateProblems:
+    """Errors that came when the answer had begun, so that it could not tell them."""
+
+    def __init__(self) -> None:
+        self._errors: OrderedDict[str, FarfuncError] = OrderedDict()
+
+    def add(self, request_id: str, error: FarfuncError) -> None:
+        """Remember one, for those who ask soon."""
+        self._errors[request_id] = error
+        while len(self._errors) > _MOST_PROBLEMS:
+            self._errors.popitem(last=False)
+
+    def get(self, request_id: str) -> FarfuncError | None:
+        """The error that ended the answer to a request, if it is remembered."""
+        return self._errors.get(request_id)
+
+
 @dataclass(slots=True)
 class Context:
     """The parts of a running server.
 
     Attributes
     ----------
+    late_problems:
+        Why answers ended before they were complete, by request id.
     is_closing:
         Whether it is shutting down.
     """
@@ -32,6 +57,7 @@ class Context:
     pool: Pool
     dispatcher: Dispatcher
     board: PlanBoard
+    late_problems: LateProblems = field(default_factory=LateProblems)
     is_closing: bool = False
 
 

@@ -28,7 +28,7 @@ from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, ti
 from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
-from .sliced_answers import SlicedResponse, whole
+from .sliced_answers import GatheredResponse, SlicedResponse, whole
 
 __all__ = ["router"]
 
@@ -149,10 +149,11 @@ async def _answer(
     if not isinstance(found, Slices):
         return Response(found, media_type=BINARY)
     if not found.is_in_order:
-        return Response(await _whole(request, context, found), media_type=BINARY)
+        return GatheredResponse(await _whole(request, context, found))
 
     def failed(error: FarfuncError) -> None:
         request.state.error_code = error.code
+        context.late_problems.add(request.state.request_id, error)
         context.metrics.evaluations.labels(error.code).inc()
 
     return SlicedResponse(found, failed, lambda: _evaluated(context, found))

@@ -10,8 +10,10 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from farfunc_protocol.ops import OPS
 
 from ..metrics import METRICS_MEDIA_TYPE
+from . import openapi
 from .context import context_of
 from .models import DeviceModel, HealthModel, OperatorModel, PlanModel, ReadyModel
+from .problems import RouteNotFound, problem_response
 
 __all__ = ["router"]
 
@@ -82,6 +84,28 @@ async def plans(request: Request) -> Response:
     Most recently used first, as the device's worker last told it: not more than a second ago while it is in use.
     """
     return JSONResponse({"plans": context_of(request).board.plans()})
+
+
+@router.get(
+    "/v1/requests/{request_id}/problem",
+    tags=["evaluation"],
+    summary="Why was an answer cut off?",
+    response_class=Response,
+    responses=openapi.problems(404, 422, 503, 504),
+)
+async def late_problem(request: Request, request_id: str) -> Response:
+    """A large answer is sent while it is computed. If that fails, the connection is closed in the middle of it.
+
+    This tells the reason for a while, by the `X-Request-Id` of the answer's header: as the problem that the request
+    would have been answered with.
+    """
+    error = context_of(request).late_problems.get(request_id)
+    if error is None:
+        raise RouteNotFound(
+            f"no answer to a request {request_id[:64]!r} is known to have been cut off",
+            remedy="give the X-Request-Id of an answer that ended before its Content-Length",
+        )
+    return problem_response(error, request_id)
 
 
 _OPERATORS = [

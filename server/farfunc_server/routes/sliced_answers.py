@@ -26,9 +26,10 @@ from ..scheduling.slices import Slices
 from ..workers.messages import BlockPlace
 from .connected import while_connected
 
-__all__ = ["Layout", "SlicedResponse", "whole"]
+__all__ = ["GatheredResponse", "Layout", "SlicedResponse", "whole"]
 
-_IN_MEMORY = 32 << 20
+_IN_MEMORY = 16 << 20
+_SENT_AT_ONCE = 1 << 20
 _SMALL = 1 << 18
 """Bytes that are put in their places so fast that no one else has to wait."""
 
@@ -110,6 +111,23 @@ async def whole(slices: Slices, folder: Path) -> memoryview:
         else:
             await asyncio.to_thread(put)
     return memory.data
+
+
+class GatheredResponse(Response):
+    """A response that is there, sent in parts, so that no more than one of them is copied at a time."""
+
+    def __init__(self, data: memoryview) -> None:
+        super().__init__(media_type=BINARY_MEDIA_TYPE)
+        self._data = data
+        self.headers["content-length"] = str(data.nbytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        for start in range(0, self._data.nbytes, _SENT_AT_ONCE):
+            part = self._data[start : start + _SENT_AT_ONCE]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class SlicedResponse(Response):
