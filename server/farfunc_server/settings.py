@@ -41,6 +41,8 @@ class Settings:
         The largest request body, in bytes.
     memory_limit:
         The most memory of one evaluation, in bytes; None for half of the device's.
+    answer_limit:
+        The largest answer, in bytes.
     operation_limit:
         The most scalar operations of one evaluation.
     compile_plans:
@@ -68,6 +70,7 @@ class Settings:
     time_limit: float = 300.0
     body_limit: int = 1 << 30
     memory_limit: int | None = None
+    answer_limit: int = 16 << 30
     operation_limit: float = 1e18
     compile_plans: bool = True
     spare: bool = True
@@ -142,6 +145,7 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("time_limit", _seconds, "a number of seconds", "the longest an evaluation may take"),
     ("body_limit", _bytes, "a size such as 512M", "the largest request body"),
     ("memory_limit", _bytes, "a size such as 8G", "memory of one evaluation; default: half of the device's"),
+    ("answer_limit", _bytes, "a size such as 8G", "the largest answer"),
     ("operation_limit", _positive, "a positive number", "scalar operations of one evaluation"),
     ("compile_plans", _switch, "true or false", "compile plans that are used often, in the background"),
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),

@@ -11,7 +11,7 @@ from enum import StrEnum
 from fastapi import APIRouter, Request, Response
 
 from farfunc_protocol import array_json
-from farfunc_protocol.errors import FarfuncError, InvalidRequest
+from farfunc_protocol.errors import FarfuncError, InvalidRequest, LimitExceeded
 from farfunc_protocol.json_messages import JsonRequest, encode_json_response, read_json_request
 from farfunc_protocol.messages import EvaluateRequest, decode_request, decode_response, encode_request
 from farfunc_protocol.strict_json import parse_json
@@ -28,7 +28,7 @@ from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, ti
 from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
-from .sliced_answers import GatheredResponse, SlicedResponse, whole
+from .sliced_answers import GatheredResponse, Layout, SlicedResponse, whole
 
 __all__ = ["router"]
 
@@ -179,6 +179,8 @@ async def _run(
     with _failures_counted(context):
         answer = await while_connected(request.receive, context.dispatcher.run(job))
     if isinstance(answer, Slices):
+        with _failures_counted(context):
+            _check_size(answer, context.settings.answer_limit)
         return answer
     message, data = answer
     context.metrics.evaluations.labels("ok").inc()
@@ -186,6 +188,17 @@ async def _run(
         context.metrics.evaluation_seconds.observe(message.seconds)
         context.metrics.evaluation_stages.labels(message.stage).inc()
     return data
+
+
+def _check_size(slices: Slices, limit: int) -> None:
+    """Slices can make any result: what is too large is refused before it is computed."""
+    size = Layout(slices.outputs).size
+    if size > limit:
+        slices.close()
+        raise LimitExceeded(
+            f"the answer would have {size:,} bytes, and {limit:,} are allowed",
+            remedy="ask for less at once: products by jvp or vjp, a part of the outputs, a smaller batch",
+        )
 
 
 async def _whole(request: Request, context: Context, slices: Slices) -> memoryview:
