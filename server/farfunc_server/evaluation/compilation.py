@@ -40,7 +40,7 @@ from .tensors import TORCH_DTYPES
 
 __all__ = ["NotCompiled", "PackageFolder", "PlanSpec", "compile_plan", "why_not_here"]
 
-VERSION = 1
+VERSION = 2
 """Counts up when a package of the same plan would be another: flattening, simplification, calling convention."""
 
 _MAX_EXAMPLE_BYTES = 1 << 30

@@ -21,7 +21,8 @@ from farfunc_protocol.graph import TensorType
 
 from .fake_runs import Fakes, OnDevice, RunEnded, empty, run_apart
 from .lowering import EquationFailed
-from .simplification import is_random, simplify
+from .rewriting import Rewriting
+from .simplification import is_random, looks_at_memory, simplify, writes
 
 __all__ = ["MAX_CALLS", "FlatProgram", "NotFlat", "flatten"]
 
@@ -72,10 +73,12 @@ def flatten(
     device: torch.device,
     *,
     fold: bool = True,
+    constants: Sequence[torch.Tensor | None] = (),
 ) -> FlatProgram:
     """Write down what ``function(leaves, captures)`` does for arguments of these types.
 
-    With ``fold`` what depends on no argument is computed now; a compiler does that better by itself.
+    With ``fold`` what depends on no argument is computed now; a compiler does that better by itself. ``constants``
+    are the captures that are the same in every call: what depends on them alone is computed now as well.
 
     Raises
     ------
@@ -88,15 +91,21 @@ def flatten(
     def flat(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(function(tensors[:count], tensors[count:]))
 
-    def trace() -> fx.GraphModule:
+    def rewritten(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with Rewriting():
+            return functionalize(flat)(*tensors)
+
+    def trace(traced: Callable[..., tuple[torch.Tensor, ...]] = rewritten) -> fx.GraphModule:
         with Fakes(allow_non_fake_inputs=True), OnDevice(device, MAX_CALLS):
             tensors = [empty(type, device) for type in (*leaves, *captures)]
-            return make_fx(functionalize(flat), tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+            return make_fx(traced, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
 
     module = run_apart(trace, _in_words)
+    if isinstance(module, str) or writes(module) or looks_at_memory(module):  # which the rules lay out otherwise
+        module = run_apart(lambda: trace(functionalize(flat)), _in_words)
     if isinstance(module, str):
         raise NotFlat(module)
-    folded = simplify(module, fold=fold)
+    folded = simplify(module, fold=fold, constants={count + i: c for i, c in enumerate(constants) if c is not None})
     calls = sum(node.op == "call_function" for node in module.graph.nodes)
     return FlatProgram(module, calls, folded, is_random(module), time.perf_counter() - started)
 

@@ -67,9 +67,7 @@ class PlanCache:
     @property
     def bytes(self) -> int:
         """The memory that programs and plans take, about."""
-        return sum(
-            program.bytes + sum(plan.bytes for plan in plans.values()) for program, plans in self._plans.items()
-        )
+        return sum(program.bytes + sum(plan.bytes for plan in plans.values()) for program, plans in self._plans.items())
 
     def __iter__(self) -> Iterator[tuple[Program, Plan]]:
         """Every plan, with what it is a plan of."""
@@ -190,7 +188,7 @@ class PlanCache:
         if not plan.is_open(Stage.FLAT):
             return
         try:
-            flat = flatten(program.run, plan.types, plan.capture_types, self._device)
+            flat = flatten(program.run, plan.types, plan.capture_types, self._device, constants=program.constants)
         except NotFlat as reason:
             plan.give_up(Stage.FLAT, str(reason))
             plan.give_up(Stage.COMPILED, "it has no flat program")

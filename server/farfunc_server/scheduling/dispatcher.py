@@ -122,6 +122,8 @@ class Dispatcher:
         How many jobs may wait.
     board:
         Hears what workers tell of their plans.
+    most_rows:
+        How many rows of requests of one kind are evaluated together; 1 evaluates each by itself.
 
     Attributes
     ----------
@@ -131,8 +133,11 @@ class Dispatcher:
         How many jobs run.
     """
 
-    def __init__(self, pool: Pool, capacity: int, board: PlanBoard | None = None) -> None:
+    def __init__(
+        self, pool: Pool, capacity: int, board: PlanBoard | None = None, *, most_rows: int = MOST_ROWS
+    ) -> None:
         self._pool = pool
+        self._most_rows = most_rows
         self._board = board
         self.queue = RequestQueue(capacity, len(pool.devices))
         self._places: dict[Ticket, _Place] = {}
@@ -229,7 +234,7 @@ class Dispatcher:
             place = lane.again.popleft()
             if not place.answer.done():
                 return (place,)
-        return tuple(self._places[ticket] for ticket in self.queue.next(MOST_ROWS))
+        return tuple(self._places[ticket] for ticket in self.queue.next(self._most_rows))
 
     def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         lane.places, lane.started = places, time.monotonic()
