@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .products import baddbmm, bmm
+from .products import baddbmm, bmm, mm
 
 __all__ = ["Rewriting"]
 
@@ -112,7 +112,9 @@ def _is_in_order(tensor: torch.Tensor) -> bool:
     return strides == sorted(strides, reverse=True)
 
 
-def _filled(shape: Sequence[int], value: complex, dtype: torch.dtype | None, device: torch.device | None) -> Any:
+def _filled(shape: Sequence[int], value: complex, dtype: torch.dtype, device: torch.device) -> Any:
+    if device.type == "meta":  # a fake tensor of C++'s own, see OnDevice
+        return NotImplemented
     one = _aten.full.default([1] * len(shape), value, dtype=dtype, device=device)
     return one.expand(shape)
 
@@ -190,6 +192,7 @@ def _written(
 
 
 _RULES: dict[Any, Callable[..., Any]] = {
+    _aten.mm.default: mm,
     _aten.bmm.default: bmm,
     _aten.baddbmm.default: baddbmm,
     _aten.new_zeros.default: _new(0),
