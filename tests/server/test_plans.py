@@ -195,6 +195,29 @@ def test_a_program_that_is_slower_never_serves():
     assert plan.stage is Stage.FLAT
 
 
+def test_a_program_that_was_slower_once_is_not_given_up_for_it(monkeypatch):
+    """What is slower in its first trials, because the machine had other work, gets more of them."""
+    now = [0.0]
+    monkeypatch.setattr(plans.time, "perf_counter", lambda: now[0])
+    durations = iter([0.015] * 5 + [0.005] * 20)
+
+    def disturbed(leaves, captures):
+        now[0] += next(durations)
+        return fixed(1.0)(leaves, captures)
+
+    def steady(leaves, captures):
+        now[0] += 0.010
+        return fixed(1.0)(leaves, captures)
+
+    plan = plan_of(steady)
+    plan.offer(Stage.FLAT, disturbed, 0.1)
+    for _ in range(5):
+        plan.run((), ())
+    assert plan.is_on_trial
+    plan.run((), ())
+    assert plan.stage is Stage.FLAT
+
+
 def test_a_program_that_fails_where_the_plain_one_does_not_is_given_up():
     plan = plan_of(fixed(1.0))
     calls = []

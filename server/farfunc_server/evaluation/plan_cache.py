@@ -174,7 +174,7 @@ class PlanCache:
         if self._packages is None or not program.identity or not plan.is_open(Stage.COMPILED):
             return
         if not plan.is_hot:
-            if plan.calls >= _HOT_CALLS and plan.stage is Stage.FLAT:
+            if plan.calls >= _HOT_CALLS and not (plan.is_open(Stage.FLAT) or plan.is_on_trial):
                 plan.is_hot = True
                 self._hot.append(self._spec(program, plan.types, plan.capture_types))
         elif (now := time.monotonic()) - plan.looked_at > _LOOK_SECONDS:
