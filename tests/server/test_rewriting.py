@@ -17,7 +17,10 @@ from torch.func import hessian, jacfwd, jacrev, jvp, vmap
 
 from conformance.cases import cases_of, entries
 from farfunc_protocol.graph import TensorType
+from farfunc_server.evaluation.compilation import PackageFolder, PlanSpec, compile_plan, why_not_here
 from farfunc_server.evaluation.flattening import FlatProgram, NotFlat, flatten
+from farfunc_server.evaluation.program import Program
+from support.graphs import function_of
 
 CPU = torch.device("cpu")
 NAN, INF = float("nan"), float("inf")
@@ -172,6 +175,66 @@ def test_a_diagonal_jacobian_has_the_nan_that_multiplying_with_zero_gives():
     x = torch.tensor([1.0, NAN, INF], dtype=F64)
     assert_flat(jacfwd(torch.sin), x)
     assert_flat(jacrev(torch.sin), x)
+
+
+DTYPES = [torch.float64, torch.float32, torch.complex128, torch.complex64, torch.bfloat16, torch.int64]
+LENGTHS = st.sampled_from([0, 1, 2, 3, 8, 64, 65, 130])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(DTYPES),
+    st.tuples(LENGTHS, LENGTHS, LENGTHS),
+    st.sampled_from([1, 0, 4]),
+    st.sampled_from(["", "left", "right", "both"]),
+    st.sampled_from(["left", "right", "both"]),
+    st.booleans(),
+    st.sampled_from([None, NAN, INF]),
+)
+def test_products_of_any_layout(dtype, lengths, batch, turned, shared, is_batched, special):
+    """Operands by rows and by columns, shared along the batch and not."""
+    rows, inner, columns = lengths
+    generator = torch.Generator().manual_seed(0)
+
+    def factor(name: str, n: int, m: int) -> torch.Tensor:
+        shape = (m, n) if turned in (name, "both") else (n, m)
+        if is_batched and shared not in (name, "both"):
+            shape = (batch, *shape)
+        value = torch.randint(-5, 6, shape, generator=generator).to(dtype)
+        if special is not None and value.numel() and dtype is not torch.int64:
+            value.view(-1)[0] = special
+        return value
+
+    def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        left = left.mT if turned in ("left", "both") else left
+        right = right.mT if turned in ("right", "both") else right
+        if not is_batched:
+            return torch.mm(left, right)
+        return torch.bmm(left.expand(batch, rows, inner), right.expand(batch, inner, columns))
+
+    assert_flat(product, factor("left", rows, inner), factor("right", inner, columns))
+
+
+@pytest.mark.timeout(600)
+def test_machine_code_of_float32_products_of_what_varies(tmp_path):
+    """They are oneDNN's, for which torch's compiler has a rule for constant weights only."""
+    if (reason := why_not_here()) is not None:
+        pytest.skip(reason)
+
+    def body(b, x, w):
+        (y,) = b.add("mm", (x, w))
+        (y,) = b.add("tanh", (y,))
+        return b.add("mm", (y, w))[0]
+
+    types = (TensorType("float32", (130, 130)), TensorType("float32", (130, 130)))
+    function, folder = function_of(types, body), PackageFolder(tmp_path)
+    spec = PlanSpec("sha256:x", (), types, (), "cpu", 1)
+    compile_plan(spec, function, folder)
+    x, w = torch.randn(2, 130, 130).unbind()
+    flat = flatten(Program(function, (), CPU).run, types, (), CPU)
+    assert any("linear_pointwise" in str(node.target) for node in flat.module.graph.nodes)
+    run, _ = folder.load(spec.digest)
+    torch.testing.assert_close(run([x, w], [])[0], torch.tanh(x @ w) @ w, atol=1e-3, rtol=1e-5)
 
 
 STEPS: dict[str, Callable] = {
