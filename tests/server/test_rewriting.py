@@ -88,6 +88,12 @@ def test_an_operator_of_the_database(name):
         check_operator(case)
 
 
+def test_a_tensor_that_torch_makes_unseen_is_no_constant():
+    case = next(cases_of(entries()["sgn"], 1))  # it gives zeros for a derivative
+    with pytest.raises(NotFlat, match="does not see"):
+        flat_of(jacrev(case.function), case.arguments)
+
+
 def check_operator(case) -> None:
     """Every chain for which torch.func itself has a result."""
     transforms = [jacrev, jacfwd] if case.forward else [jacrev]

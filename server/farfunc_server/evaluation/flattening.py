@@ -8,6 +8,7 @@ straight list of calls below autograd, which is then simplified (:mod:`.simplifi
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,9 +106,19 @@ def flatten(
         module = run_apart(lambda: trace(functionalize(flat)), _in_words)
     if isinstance(module, str):
         raise NotFlat(module)
+    if device.type != "meta" and any(_value(module, node).is_meta for node in module.graph.nodes if _is_constant(node)):
+        raise NotFlat("torch makes one of its tensors where a trace does not see its values")
     folded = simplify(module, fold=fold, constants={count + i: c for i, c in enumerate(constants) if c is not None})
     calls = sum(node.op == "call_function" for node in module.graph.nodes)
     return FlatProgram(module, calls, folded, is_random(module), time.perf_counter() - started)
+
+
+def _is_constant(node: fx.Node) -> bool:
+    return node.op == "get_attr"
+
+
+def _value(module: fx.GraphModule, node: fx.Node) -> torch.Tensor:
+    return operator.attrgetter(str(node.target))(module)
 
 
 def _in_words(error: Exception) -> str:
