@@ -94,6 +94,24 @@ def test_a_tensor_that_torch_makes_unseen_is_no_constant():
         flat_of(jacrev(case.function), case.arguments)
 
 
+@pytest.mark.parametrize(
+    "transform", [lambda f: vmap(jacrev(f)), lambda f: vmap(jacfwd(f)), lambda f: vmap(hessian(f))]
+)
+def test_zeros_that_torch_makes_unseen_are_no_memory_that_nobody_has_written(transform):
+    """Those of a derivative that is missing; what was read in their place was zero only while the memory was new."""
+    for function in (lambda x: torch.sgn(x) * torch.ones_like(x), lambda x: torch.where(x > 0, x, 0).cumsum(0).max()):
+        program = assert_flat(vmap(derivative(function)), torch.randn(3, 4, dtype=F64))
+        assert not [node for node in program.module.graph.nodes if "empty" in str(node.target)]
+        unfolded = flatten(
+            lambda leaves, captures, f=vmap(derivative(function)): (f(*leaves),),
+            [TensorType("float64", (3, 4))],
+            [],
+            CPU,
+            fold=False,
+        )
+        assert not [node for node in unfolded.module.graph.nodes if "empty" in str(node.target)]
+
+
 def check_operator(case) -> None:
     """Every chain for which torch.func itself has a result."""
     transforms = [jacrev, jacfwd] if case.forward else [jacrev]

@@ -30,6 +30,8 @@ __all__ = ["MAX_CALLS", "FlatProgram", "NotFlat", "flatten"]
 MAX_CALLS = 5_000
 """Programs of more calls are not flattened: a call takes about half a millisecond to write down."""
 
+_UNSEEN = "torch makes one of its tensors where a trace does not see its values"
+
 Tensors = Sequence[torch.Tensor]
 
 
@@ -97,9 +99,12 @@ def flatten(
             return functionalize(flat)(*tensors)
 
     def trace(traced: Callable[..., tuple[torch.Tensor, ...]] = rewritten) -> fx.GraphModule:
-        with Fakes(allow_non_fake_inputs=True), OnDevice(device, MAX_CALLS):
+        with Fakes(allow_non_fake_inputs=True), OnDevice(device, MAX_CALLS) as calls:
             tensors = [empty(type, device) for type in (*leaves, *captures)]
-            return make_fx(traced, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+            module = make_fx(traced, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+        if calls.is_blind:
+            raise RunEnded(_UNSEEN)
+        return module
 
     module = run_apart(trace, _in_words)
     if isinstance(module, str) or writes(module) or looks_at_memory(module):  # which the rules lay out otherwise
@@ -107,7 +112,7 @@ def flatten(
     if isinstance(module, str):
         raise NotFlat(module)
     if device.type != "meta" and any(_value(module, node).is_meta for node in module.graph.nodes if _is_constant(node)):
-        raise NotFlat("torch makes one of its tensors where a trace does not see its values")
+        raise NotFlat(_UNSEEN)
     folded = simplify(module, fold=fold, constants={count + i: c for i, c in enumerate(constants) if c is not None})
     calls = sum(node.op == "call_function" for node in module.graph.nodes)
     return FlatProgram(module, calls, folded, is_random(module), time.perf_counter() - started)
