@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from farfunc_protocol._version import __version__
 
+from .batch_form import MOST_ROWS
 from .metrics import Metrics
 from .registry import Registry
 from .routes import evaluation, functions, service
@@ -59,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(settings.data_dir)
     compilations = Compilations(packages, store.read, metrics.compiled) if settings.compile_plans else None
     board = PlanBoard(compilations)
-    dispatcher = Dispatcher(pool, settings.queue_size, board)
+    dispatcher = Dispatcher(pool, settings.queue_size, board, most_rows=MOST_ROWS if settings.batching else 1)
     context = Context(settings, metrics, Registry(store), pool, dispatcher, board)
 
     def lost_worker(device: str) -> None:

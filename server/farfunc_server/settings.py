@@ -47,6 +47,8 @@ class Settings:
         The most scalar operations of one evaluation.
     compile_plans:
         Whether hot plans are compiled, by a process of the lowest priority.
+    batching:
+        Whether waiting requests of one kind are evaluated together.
     spare:
         Whether a started process waits to take the place of a worker that dies.
     shutdown_limit:
@@ -73,6 +75,7 @@ class Settings:
     answer_limit: int = 16 << 30
     operation_limit: float = 1e18
     compile_plans: bool = True
+    batching: bool = True
     spare: bool = True
     shutdown_limit: float = 30.0
     log_level: str = "info"
@@ -148,6 +151,7 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("answer_limit", _bytes, "a size such as 8G", "the largest answer"),
     ("operation_limit", _positive, "a positive number", "scalar operations of one evaluation"),
     ("compile_plans", _switch, "true or false", "compile plans that are used often, in the background"),
+    ("batching", _switch, "true or false", "evaluate waiting requests of one kind together, where that is faster"),
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
     ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),
     ("log_level", _level, "debug, info, warning or error", "what is logged"),

@@ -153,3 +153,18 @@ def test_a_result_with_nan_never_agrees(tmp_path):
     for result, agrees in ((np.diag(np.cos(case.argument)), True), (np.full((5, 5), np.nan), False)):
         np.savez(path, arguments=case.argument[None], results=result[None])
         assert (driver.error("sin", str(path)) < 1e-12) is agrees
+
+
+def test_the_programs_of_a_case_beside_torch(monkeypatch, capsys):
+    import programs
+
+    options = ["--ways=plain,flat", "--rounds=1", "--seconds=0"]
+    monkeypatch.setattr("sys.argv", ["programs.py", "sin", "two-ms:2", *options])
+    threads = torch.get_num_threads()
+    programs.main()
+    torch.set_num_threads(threads)
+    _, sine, batch = capsys.readouterr().out.splitlines()
+    assert sine.split()[0] == "sin"
+    assert batch.split()[0] == "two-ms:2"
+    assert float(sine.split()[-1]) < 1e-12
+    assert float(batch.split()[-1]) < 1e-4

@@ -117,5 +117,5 @@ def test_forms():
     assert form.rows == 1
     assert len(form.common_chain(1)) == 2
     assert BatchForm.of((VMAP,), (f64(7, 2),)).types(3) == (f64(3, 2),)
-    assert all(rows <= bucket(rows) < 1.5 * rows + 1 for rows in range(1, MOST_ROWS + 1))
-    assert len({bucket(rows) for rows in range(1, MOST_ROWS + 1)}) <= 16
+    assert all(rows <= bucket(rows) < 2 * rows for rows in range(1, MOST_ROWS + 1))
+    assert len({bucket(rows) for rows in range(1, MOST_ROWS + 1)}) <= 9

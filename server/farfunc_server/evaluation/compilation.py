@@ -40,7 +40,7 @@ from .tensors import TORCH_DTYPES
 
 __all__ = ["NotCompiled", "PackageFolder", "PlanSpec", "compile_plan", "why_not_here"]
 
-VERSION = 1
+VERSION = 2
 """Counts up when a package of the same plan would be another: flattening, simplification, calling convention."""
 
 _MAX_EXAMPLE_BYTES = 1 << 30
@@ -241,6 +241,7 @@ def compile_plan(spec: PlanSpec, function: Function, folder: PackageFolder) -> f
 def _compile(spec: PlanSpec, function: Function, folder: PackageFolder) -> None:
     from torch._inductor import aoti_compile_and_package
 
+    _let_onednn_multiply_what_varies()
     device = torch.device(spec.device)
     torch.set_num_threads(spec.threads)
     program = Program(function, spec.chain, device)
@@ -259,6 +260,18 @@ def _compile(spec: PlanSpec, function: Function, folder: PackageFolder) -> None:
         package = aoti_compile_and_package(exported, package_path=str(Path(making) / "plan.pt2"))
         os.chmod(package, 0o600)
         os.replace(package, folder.package(spec.digest))
+
+
+@functools.cache
+def _let_onednn_multiply_what_varies() -> None:
+    """Compile oneDNN's product, see :mod:`.products`, for any operands; torch's own rule is for constant weights."""
+    from torch._inductor import ir
+    from torch._inductor.lowering import register_lowering
+    from torch._inductor.mkldnn_ir import LinearUnary
+
+    @register_lowering(torch.ops.mkldnn._linear_pointwise.default, type_promotion_kind=None)
+    def product(left: Any, right: Any, bias: Any, attribute: str, scalars: Any, algorithm: str) -> Any:
+        return ir.TensorBox.create(LinearUnary.create(left, right, bias, attribute, scalars, algorithm))
 
 
 def _bytes(type: TensorType) -> int:

@@ -95,14 +95,23 @@ class OnDevice(TorchDispatchMode):
     device:
         Where the tensors are to be that torch makes itself. Its C++ knows a fake tensor by its storage, which
         is on meta, and that is where it makes the zeros of a missing tangent (under ``vmap(hessian(f))``, for
-        one). In the real run they are on the device.
+        one). In the real run they are on the device. They are zeros here, too: what is written down of this run
+        must not read memory that nobody has written.
     most_calls:
         After how many calls the run ends with :class:`RunEnded`.
+
+    Attributes
+    ----------
+    calls:
+        How many it has seen.
+    is_blind:
+        Whether torch has made a tensor in such a way that is not known to be zeros.
     """
 
     def __init__(self, device: torch.device, most_calls: int) -> None:
         super().__init__()
         self.calls = 0
+        self.is_blind = False
         self._device = device
         self._most_calls = most_calls
 
@@ -125,7 +134,9 @@ class OnDevice(TorchDispatchMode):
         if isinstance(value, torch.Tensor):
             if value.device.type != "meta":
                 return value
-            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=self._device)
+            self.is_blind |= not value._is_zerotensor()
+            lengths = [length if stride else 1 for length, stride in zip(value.shape, value.stride(), strict=True)]
+            return torch.zeros(lengths, dtype=value.dtype, device=self._device).expand(value.shape)
         if isinstance(value, list | tuple):
             return [self._on_device(item) for item in value]
         return value

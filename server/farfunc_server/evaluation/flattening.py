@@ -8,6 +8,7 @@ straight list of calls below autograd, which is then simplified (:mod:`.simplifi
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,15 @@ from farfunc_protocol.graph import TensorType
 
 from .fake_runs import Fakes, OnDevice, RunEnded, empty, run_apart
 from .lowering import EquationFailed
-from .simplification import is_random, simplify
+from .rewriting import Rewriting
+from .simplification import is_random, looks_at_memory, simplify, writes
 
 __all__ = ["MAX_CALLS", "FlatProgram", "NotFlat", "flatten"]
 
 MAX_CALLS = 5_000
 """Programs of more calls are not flattened: a call takes about half a millisecond to write down."""
+
+_UNSEEN = "torch makes one of its tensors where a trace does not see its values"
 
 Tensors = Sequence[torch.Tensor]
 
@@ -72,10 +76,12 @@ def flatten(
     device: torch.device,
     *,
     fold: bool = True,
+    constants: Sequence[torch.Tensor | None] = (),
 ) -> FlatProgram:
     """Write down what ``function(leaves, captures)`` does for arguments of these types.
 
-    With ``fold`` what depends on no argument is computed now; a compiler does that better by itself.
+    With ``fold`` what depends on no argument is computed now; a compiler does that better by itself. ``constants``
+    are the captures that are the same in every call: what depends on them alone is computed now as well.
 
     Raises
     ------
@@ -88,17 +94,36 @@ def flatten(
     def flat(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(function(tensors[:count], tensors[count:]))
 
-    def trace() -> fx.GraphModule:
-        with Fakes(allow_non_fake_inputs=True), OnDevice(device, MAX_CALLS):
+    def rewritten(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with Rewriting():
+            return functionalize(flat)(*tensors)
+
+    def trace(traced: Callable[..., tuple[torch.Tensor, ...]] = rewritten) -> fx.GraphModule:
+        with Fakes(allow_non_fake_inputs=True), OnDevice(device, MAX_CALLS) as calls:
             tensors = [empty(type, device) for type in (*leaves, *captures)]
-            return make_fx(functionalize(flat), tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+            module = make_fx(traced, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+        if calls.is_blind:
+            raise RunEnded(_UNSEEN)
+        return module
 
     module = run_apart(trace, _in_words)
+    if isinstance(module, str) or writes(module) or looks_at_memory(module):  # which the rules lay out otherwise
+        module = run_apart(lambda: trace(functionalize(flat)), _in_words)
     if isinstance(module, str):
         raise NotFlat(module)
-    folded = simplify(module, fold=fold)
+    if device.type != "meta" and any(_value(module, node).is_meta for node in module.graph.nodes if _is_constant(node)):
+        raise NotFlat(_UNSEEN)
+    folded = simplify(module, fold=fold, constants={count + i: c for i, c in enumerate(constants) if c is not None})
     calls = sum(node.op == "call_function" for node in module.graph.nodes)
     return FlatProgram(module, calls, folded, is_random(module), time.perf_counter() - started)
+
+
+def _is_constant(node: fx.Node) -> bool:
+    return node.op == "get_attr"
+
+
+def _value(module: fx.GraphModule, node: fx.Node) -> torch.Tensor:
+    return operator.attrgetter(str(node.target))(module)
 
 
 def _in_words(error: Exception) -> str:

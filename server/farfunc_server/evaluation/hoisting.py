@@ -65,9 +65,9 @@ class HoistedProgram:
 
 def hoist(flat: FlatProgram, position: int) -> FlatProgram | HoistedProgram:
     """Split a program at what depends on its input number ``position``; one that writes to memory stays whole."""
-    graph = flat.module.graph
-    if any(writes(node) for node in graph.nodes):
+    if writes(flat.module):
         return flat
+    graph = flat.module.graph
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     depends = {inputs[position]}
     for node in graph.nodes:

@@ -69,9 +69,7 @@ class PlanCache:
     @property
     def bytes(self) -> int:
         """The memory that programs and plans take, about."""
-        return sum(
-            program.bytes + sum(plan.bytes for plan in plans.values()) for program, plans in self._plans.items()
-        )
+        return sum(program.bytes + sum(plan.bytes for plan in plans.values()) for program, plans in self._plans.items())
 
     def __iter__(self) -> Iterator[tuple[Program, Plan]]:
         """Every plan, with what it is a plan of."""
@@ -184,7 +182,7 @@ class PlanCache:
         if self._packages is None or not program.identity or not plan.is_open(Stage.COMPILED):
             return
         if not plan.is_hot:
-            if plan.calls >= _HOT_CALLS and plan.stage is Stage.FLAT:
+            if plan.calls >= _HOT_CALLS and not (plan.is_open(Stage.FLAT) or plan.is_on_trial):
                 plan.is_hot = True
                 self._hot.append(self._spec(program, plan.types, plan.capture_types))
         elif (now := time.monotonic()) - plan.looked_at > _LOOK_SECONDS:
@@ -198,7 +196,7 @@ class PlanCache:
         if not plan.is_open(Stage.FLAT):
             return
         try:
-            flat = flatten(program.run, plan.types, plan.capture_types, self._device)
+            flat = flatten(program.run, plan.types, plan.capture_types, self._device, constants=program.constants)
         except NotFlat as reason:
             plan.give_up(Stage.FLAT, str(reason))
             plan.give_up(Stage.COMPILED, "it has no flat program")

@@ -52,7 +52,12 @@ _TRY_EACH = 16
 
 
 _TRIALS = 3
-"""Calls in which a new program runs beside the one that serves; the fastest of them counts."""
+_MOST_TRIALS = 12
+"""Calls in which a new program runs beside the one that serves; the fastest of them counts. One that was slower is
+given more of them, for what else the machine did then may be to blame."""
+
+_HOPELESS = 2.0
+"""One that took so many times as long is given no more."""
 
 _AS_FAST = 1.05
 _UNSEEN_SECONDS = 50e-6
@@ -176,6 +181,11 @@ class Plan:
         other = None if alone is None else alone.seconds
         return self.seconds is None or other is None or self.seconds < calls * other
 
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether a program is being compared with the one that serves."""
+        return self._candidate is not None
+
     def is_open(self, stage: Stage) -> bool:
         """Whether a program of this stage is still to be made: there is none, nor one that is faster."""
         record = self.records[stage]
@@ -235,11 +245,11 @@ class Plan:
             _set_generator_state(after)
         if problem is not None:
             self.give_up(candidate, problem)
-        elif len(self._trials[1]) == _TRIALS:
+        elif len(self._trials[1]) >= _TRIALS:
             before, now = map(min, self._trials)
             if now <= _AS_FAST * before + _UNSEEN_SECONDS:
                 self.stage, self._candidate = candidate, None
-            else:
+            elif len(self._trials[1]) == _MOST_TRIALS or now > _HOPELESS * before + _UNSEEN_SECONDS:
                 self.give_up(candidate, f"it is slower: {1e3 * now:.3g} ms, where {1e3 * before:.3g} ms are taken now")
         return results
 

@@ -5,18 +5,22 @@ A program comes from :mod:`.flattening`, functional unless torch left a write in
 1. ``detach``, ``alias`` and their like, which without autograd are their operand, are taken out, and
    ``zeros_like(x)``, which looks at the type of ``x`` alone, becomes a constant;
 2. of equal computations one is kept;
-3. what depends on no input is computed now, and kept where that is not large (the unit tangents of
-   ``jacfwd``, say, which torch.func makes anew with every call);
+3. what depends on no argument is computed now, and kept where that is not large: the unit tangents of ``jacfwd``,
+   which torch.func makes anew with every call, and their product with a weight;
 4. what nothing needs is dropped.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import fx
 from torch._functorch.compile_utils import fx_graph_cse
 
-__all__ = ["MAX_FOLDED_BYTES", "is_random", "simplify", "writes"]
+__all__ = ["MAX_FOLDED_BYTES", "is_random", "looks_at_memory", "simplify", "writes"]
 
 MAX_FOLDED_BYTES = 1 << 26
 """How much memory the values may take that are computed beforehand."""
@@ -42,17 +46,30 @@ _FILLED = {
 _MEMORY = torch.ops.aten.empty.memory_format
 
 
-def simplify(module: fx.GraphModule, *, fold: bool = True) -> int:
-    """Simplify a program in place; returns the bytes of the values that it now holds: none if not to ``fold``."""
+def simplify(module: fx.GraphModule, *, fold: bool = True, constants: Mapping[int, torch.Tensor] | None = None) -> int:
+    """Simplify a program in place; returns the bytes of the values that it now holds: none if not to ``fold``.
+
+    ``constants`` are the values of inputs, by number, that are the same in every call.
+    """
     folded = 0
-    if not any(writes(node) for node in module.graph.nodes):
+    if not writes(module):
         _remove_identities(module.graph)
         _detach_filled(module.graph)
         module.graph = fx_graph_cse(module.graph)
-        folded = _fold(module) if fold else 0
+        folded = _fold(module, constants or {}) if fold else 0
     module.graph.eliminate_dead_code()
     module.recompile()
     return folded
+
+
+def writes(module: fx.GraphModule) -> bool:
+    """Whether a program writes to memory that it was given or has made."""
+    return any(_writes(node) for node in module.graph.nodes)
+
+
+def looks_at_memory(module: fx.GraphModule) -> bool:
+    """Whether what a program computes depends on how its values lie in memory."""
+    return any(str(node.target).startswith("aten.as_strided") for node in module.graph.nodes)
 
 
 def is_random(module: fx.GraphModule) -> bool:
@@ -60,8 +77,7 @@ def is_random(module: fx.GraphModule) -> bool:
     return any(_draws(node) for node in module.graph.nodes)
 
 
-def writes(node: fx.Node) -> bool:
-    """Whether a call writes to its operands."""
+def _writes(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
@@ -87,31 +103,56 @@ def _detach_filled(graph: fx.Graph) -> None:
             node.replace_all_uses_with(filled)
 
 
-def _fold(module: fx.GraphModule) -> int:
-    """Compute what depends on no input; returns the bytes that it takes."""
-    values: dict[fx.Node, object] = {}
-    for node in module.graph.nodes:
-        if (
-            node.op == "call_function"
-            and not _draws(node)
-            and node.target is not _MEMORY
-            and all(operand in values for operand in node.all_input_nodes)
-            and _bytes(node.meta.get("val")) <= MAX_FOLDED_BYTES
-        ):
-            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
-            values[node] = node.target(*args, **kwargs)
-    total = 0
-    for node, value in values.items():
-        is_needed = any(user not in values for user in node.users)
-        if is_needed and isinstance(value, torch.Tensor) and total + _bytes(value) <= MAX_FOLDED_BYTES:
-            total += _bytes(value)
-            _replace(module, node, value)
+def _fold(module: fx.GraphModule, constants: Mapping[int, torch.Tensor]) -> int:
+    """Compute what depends on no argument; returns the bytes that it takes."""
+    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+    given = {inputs[number]: value for number, value in constants.items()}
+    values: dict[fx.Node, Any] = dict(given)
+    kept: dict[fx.Node, torch.Tensor] = {}
+    waiting = {node: len(node.users) for node in module.graph.nodes}
+    total = held = 0
+    paid = {value.untyped_storage().data_ptr() for value in given.values()}  # memory that is there anyway
+    with torch.inference_mode():
+        for node in list(module.graph.nodes):
+            operands = node.all_input_nodes
+            if _is_folded(node, values) and held + _bytes(node.meta.get("val")) <= 4 * MAX_FOLDED_BYTES:
+                args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+                with contextlib.suppress(Exception):  # then the call fails, and says so
+                    values[node] = node.target(*args, **kwargs)
+                    held += _bytes(values[node])
+            else:  # it is run with every call: what it takes that was computed is kept
+                for operand in operands:
+                    value = values.get(operand)
+                    if operand in given or operand in kept or not isinstance(value, torch.Tensor):
+                        continue
+                    storage = value.untyped_storage()
+                    price = 0 if storage.data_ptr() in paid else storage.nbytes()
+                    if total + price <= MAX_FOLDED_BYTES:
+                        total += price
+                        paid.add(storage.data_ptr())
+                        kept[operand] = value
+            for operand in operands:
+                waiting[operand] -= 1
+                if not waiting[operand] and operand in values and operand not in given:
+                    held -= _bytes(values.pop(operand))
+    for node, value in kept.items():
+        _replace(module, node, value)
     return total
+
+
+def _is_folded(node: fx.Node, values: Mapping[fx.Node, Any]) -> bool:
+    return (
+        node.op == "call_function"
+        and not _draws(node)
+        and node.target is not _MEMORY
+        and all(operand in values for operand in node.all_input_nodes)
+        and _bytes(node.meta.get("val")) <= MAX_FOLDED_BYTES
+    )
 
 
 def _replace(module: fx.GraphModule, node: fx.Node, value: torch.Tensor) -> None:
     name = f"folded_{node.name}"
-    module.register_buffer(name, value.contiguous() if not value.is_conj() else value)
+    module.register_buffer(name, value)  # with its strides, which the views of the program were written down for
     with module.graph.inserting_before(node):
         constant = module.graph.get_attr(name)
     constant.meta = dict(node.meta)
@@ -119,6 +160,8 @@ def _replace(module: fx.GraphModule, node: fx.Node, value: torch.Tensor) -> None
 
 
 def _bytes(value: object) -> int:
+    """The memory of what a call returns; an expanded tensor takes no more than what it is expanded from."""
     if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
+        last = sum((n - 1) * stride for n, stride in zip(value.shape, value.stride(), strict=True))
+        return (last + 1) * value.element_size() if value.numel() else 0
     return sum(map(_bytes, value)) if isinstance(value, tuple | list) else 0

@@ -177,6 +177,8 @@ class Dispatcher:
         How many jobs may wait.
     board:
         Hears what workers tell of their plans.
+    most_rows:
+        How many rows of requests of one kind are evaluated together; 1 evaluates each by itself.
 
     Attributes
     ----------
@@ -186,8 +188,11 @@ class Dispatcher:
         How many jobs run.
     """
 
-    def __init__(self, pool: Pool, capacity: int, board: PlanBoard | None = None) -> None:
+    def __init__(
+        self, pool: Pool, capacity: int, board: PlanBoard | None = None, *, most_rows: int = MOST_ROWS
+    ) -> None:
         self._pool = pool
+        self._most_rows = most_rows
         self._board = board
         self.queue = RequestQueue(capacity, len(pool.devices))
         self._places: dict[Ticket, _Place] = {}
@@ -316,7 +321,7 @@ class Dispatcher:
         if len(self.queue):
             lane.is_slices_turn = True
             lane.busy_until = time.monotonic() + _COMPANY_SECONDS
-        return tuple(self._places[ticket] for ticket in self.queue.next(MOST_ROWS))
+        return tuple(self._places[ticket] for ticket in self.queue.next(self._most_rows))
 
     def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         lane.places, lane.started = places, time.monotonic()
