@@ -18,7 +18,7 @@ has not the function (it never had, or has forgotten it): then the web process l
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from .frames import FrameError
@@ -49,8 +49,9 @@ class Message:
     """The header of a frame."""
 
     def to_header(self) -> dict[str, Any]:
-        """The message as JSON."""
-        return {"kind": type(self).__name__, **asdict(self)}
+        """The message as JSON, one within it included."""
+        kind = type(self)  # not dataclasses.asdict, which copies all that is within
+        return {"kind": kind.__name__, **{name: getattr(self, name) for name in kind.__dataclass_fields__}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class Results(Message):
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Results:
         """Read one from a header."""
-        return cls(Result(**fields["result"]), fields["sizes"], fields["problems"])
+        return cls(from_header(fields["result"]), fields["sizes"], fields["problems"])  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

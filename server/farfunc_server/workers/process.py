@@ -10,13 +10,12 @@ import argparse
 import contextlib
 import ctypes
 import os
-import select
 import signal
 import socket
 import sys
 import time
 
-from .frames import receive, send
+from .frames import FrameSocket
 from .messages import Ready, from_header
 
 _PR_SET_PDEATHSIG = 1
@@ -41,21 +40,18 @@ def main(arguments: list[str] | None = None) -> int:
 
     with socket.socket(fileno=options.fd) as connection:
         handler = Handler()
-        send(connection, Ready(handler.torch_version, time.monotonic() - started).to_header())
+        frames = FrameSocket(connection)
+        frames.send(Ready(handler.torch_version, time.monotonic() - started).to_header())
         with contextlib.suppress(EOFError, ConnectionError):
             while handler.is_sound:
-                while not _is_readable(connection) and handler.use_idle_time():
+                while not frames.is_waiting() and handler.use_idle_time():
                     pass
-                header, payload = receive(connection)
+                header, payload = frames.receive()
                 answer, parts = handler.answer(from_header(header), payload)
                 del payload
-                send(connection, answer.to_header(), parts)
+                frames.send(answer.to_header(), parts)
+                del parts  # a result is not kept until the next request comes
     return 0
-
-
-def _is_readable(connection: socket.socket) -> bool:
-    """Whether a message waits, or the other end has gone."""
-    return bool(select.select([connection], [], [], 0)[0])
 
 
 def _die_with(parent: int) -> None:
