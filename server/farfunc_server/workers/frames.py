@@ -42,8 +42,13 @@ LENGTHS_SIZE = _LENGTHS.size
 _MAX_HEADER = 1 << 20
 _MAX_PAYLOAD = 1 << 40
 
-# A message within a message is written as its own header is.
-_encode = json.JSONEncoder(separators=(",", ":"), default=lambda message: message.to_header()).encode
+
+def _fields(item: Any) -> dict[str, Any]:
+    """A dataclass within a header."""
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_fields).encode
 
 
 class FrameError(Exception):

@@ -49,7 +49,7 @@ class Message:
     """The header of a frame."""
 
     def to_header(self) -> dict[str, Any]:
-        """The message as JSON, one within it included."""
+        """The message as a document; a dataclass within it is written out when the document is."""
         kind = type(self)  # not dataclasses.asdict, which copies all that is within
         return {"kind": kind.__name__, **{name: getattr(self, name) for name in kind.__dataclass_fields__}}
 
@@ -183,7 +183,7 @@ class Results(Message):
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Results:
         """Read one from a header."""
-        return cls(from_header(fields["result"]), fields["sizes"], fields["problems"])  # type: ignore[arg-type]
+        return cls(Result(**fields["result"]), fields["sizes"], fields["problems"])
 
 
 @dataclass(frozen=True, slots=True)
