@@ -14,19 +14,20 @@ from starlette.requests import ClientDisconnect
 from farfunc_protocol import array_json
 from farfunc_protocol.errors import FarfuncError, InvalidRequest
 from farfunc_protocol.json_messages import JsonRequest, encode_json_response, read_json_request
-from farfunc_protocol.messages import EvaluateRequest, decode_request, decode_response, encode_request
+from farfunc_protocol.messages import decode_response, encode_request
 from farfunc_protocol.strict_json import parse_json
 
-from ..batch_form import kind_and_rows
 from ..scheduling.dispatcher import Job
 from ..workers.frames import Buffer
 from ..workers.messages import Evaluate, Result
 from . import openapi
+from .calls import Call, read_call
 from .context import Context, context_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
 from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
+from .timing import Timing
 
 __all__ = ["router"]
 
@@ -71,8 +72,8 @@ async def evaluate(request: Request) -> Response:
     if form == JSON:
         document = await off_loop(len(body), lambda: parse_json(body, where="request"))
         return await _evaluate_json(request, context, read_json_request(document), answer, seconds, len(body))
-    decoded = await off_loop(len(body), lambda: decode_request(body))
-    data = await _run(request, context, decoded, [body], seconds)
+    call = await off_loop(len(body), lambda: read_call(body))
+    data = await _run(request, context, call, [body], seconds)
     if answer == BINARY:
         return Response(data, media_type=BINARY)
     arrays = decode_response(data).arrays
@@ -133,7 +134,7 @@ async def _evaluate_json(
     types = await inferred_types(context, entry.id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
-    data = await _run(request, context, bound, encode_request(bound), seconds)
+    data = await _run(request, context, Call.of(bound), encode_request(bound), seconds)
     if answer == BINARY:
         return Response(data, media_type=BINARY)
 
@@ -144,24 +145,23 @@ async def _evaluate_json(
 
 
 async def _run(
-    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
+    request: Request, context: Context, asked: Call, payload: Sequence[Buffer], seconds: float
 ) -> memoryview:
     """Have a worker evaluate a request, which is ``payload`` when encoded."""
     store = context.registry.store
     identity = store.resolve(asked.function)
-    kind, rows = kind_and_rows(asked)
     message = Evaluate(identity, request.state.request_id)
-    job = Job(message, payload, lambda: (store.read(identity),), seconds, kind, rows)
-    metrics = context.metrics
+    timing: Timing = request.scope["state"]["timing"]
+    timing.asked = time.monotonic()
+    job = Job(message, payload, lambda: (store.read(identity),), seconds, asked.kind, asked.rows, timing)
     try:
         message, data = await _while_connected(request, context.dispatcher.run(job))
     except FarfuncError as error:
-        metrics.evaluations.labels(error.code).inc()
+        context.metrics.evaluation(error.code)
         raise
-    metrics.evaluations.labels("ok").inc()
     if isinstance(message, Result):
-        metrics.evaluation_seconds.observe(message.seconds)
-        metrics.evaluation_stages.labels(message.stage).inc()
+        timing.compute = message.seconds
+        context.metrics.evaluation("ok", message.seconds, message.stage)
     return data
 
 

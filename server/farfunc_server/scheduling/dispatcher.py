@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, TimeLimitExceeded, WorkerDied, from_problem
 
@@ -29,11 +30,18 @@ from ..workers.worker import Worker, WorkerGone
 from .plan_board import PlanBoard
 from .queue import RequestQueue, Ticket
 
-__all__ = ["Dispatcher", "Job"]
+__all__ = ["Dispatcher", "Job", "Moments"]
 
 _ATTEMPTS = 2  # evaluations are pure: one that died with its worker may be tried again, once
 
 Answer = tuple[Message, memoryview]
+
+
+class Moments(Protocol):
+    """When a job was sent to a worker for the first time, and when it was answered: on ``time.monotonic``."""
+
+    begun: float | None
+    answered: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,8 @@ class Job:
         The time limit, from now, waiting included.
     kind, rows:
         As of a :class:`~farfunc_server.scheduling.queue.Ticket`, among the requests of one function.
+    moments:
+        Is told how the job gets on.
     """
 
     message: Evaluate | Infer
@@ -58,6 +68,7 @@ class Job:
     seconds: float
     kind: Hashable = None
     rows: int = 1
+    moments: Moments | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -234,6 +245,9 @@ class Dispatcher:
     def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         lane.places, lane.started = places, time.monotonic()
         self.running += len(places)
+        for place in places:
+            if (moments := place.job.moments) is not None and moments.begun is None:
+                moments.begun = lane.started
         deadline = max(place.ticket.deadline for place in places)
         lane.overdue = asyncio.get_running_loop().call_later(max(deadline - lane.started, 0.0), worker.kill)
         self._send(lane, worker, places)
@@ -258,7 +272,11 @@ class Dispatcher:
         if lane.overdue is not None:
             lane.overdue.cancel()
         self.running -= len(places)
-        self.queue.served(time.monotonic() - lane.started)
+        now = time.monotonic()
+        for place in places:
+            if place.job.moments is not None:
+                place.job.moments.answered = now
+        self.queue.served(now - lane.started)
         try:
             self._deal(lane, places, message, data)
         finally:
