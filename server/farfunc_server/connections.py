@@ -13,7 +13,7 @@ import asyncio
 import re
 from collections.abc import MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,13 +22,15 @@ from .workers.frames import memory_of
 
 __all__ = ["Connection"]
 
+Headers = list[tuple[bytes, bytes]]
+
 _MOST_HEAD_BYTES = 1 << 16
 _SMALL = 1 << 16
 """Bytes of a body that is handed over whole, and of an answer that is joined to its head."""
 
 # RFC 9112: no folded lines, no space before the colon, visible ASCII. What is written otherwise is not for this parser.
 _LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?\r\n"
-_HEAD = re.compile(rb"POST (/v1/evaluate) HTTP/1\.1\r\n((?:" + _LINE + rb"){1,64})\r\n")
+_HEAD = re.compile(rb"POST /v1/evaluate HTTP/1\.1\r\n((?:" + _LINE + rb"){1,64})\r\n")
 _START = b"POST /v1/evaluate HTTP/1.1\r\n"
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"connection"))
 
@@ -40,12 +42,13 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self._application: ASGIApp = self.config.loaded_app
+        self._application = cast(ASGIApp, self.config.loaded_app)
         self._is_within = False  # a message that uvicorn's parser has begun
         self._is_within_head = False
         self._head_bytes = 0
         self._direct: _Exchange | None = None
         self._held = b""  # what has come of a direct request, or behind it
+        self._head: tuple[Headers, int, int] | None = None  # of what is held: with its own length, and the body's
         self.is_last = False
         self._idle_since = 0.0
         self._idle_check: asyncio.TimerHandle | None = None
@@ -61,47 +64,33 @@ class Connection(HttpToolsProtocol):
             data = self._held + data
             self._held = b""
         if not self._is_within and data.startswith(_START) and (self.cycle is None or self.cycle.response_complete):
+            self._unset_keepalive_if_required()
             self._take(data)
         else:
             self._hand_on(data)
 
     def _take(self, data: bytes) -> None:
         """Begin a direct request, hold what may become one, or hand on what will not."""
-        self._unset_keepalive_if_required()
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) < _MOST_HEAD_BYTES:
+        if self._head is None:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 and len(data) < _MOST_HEAD_BYTES:
                 self._held = data
-            else:
-                self._hand_on(data)
-            return
-        match = _HEAD.match(data, 0, end + 4)
-        if match is None:
-            self._hand_on(data)
-            return
-        headers = []
-        length = None
-        for line in match[2][:-2].split(b"\r\n"):
-            name, _, value = line.partition(b":")
-            name = name.lower()
-            if name in _NOT_PLAIN and not (name == b"connection" and value.strip().lower() == b"keep-alive"):
+                return
+            if end < 0 or (head := _read_head(data, end + 4)) is None:
                 self._hand_on(data)
                 return
-            headers.append((name, value.strip(b" \t")))
-            if name == b"content-length":
-                length = -1 if length is not None else int(value) if value.strip().isdigit() else -1
-        start = end + 4
-        if length is None or length < 0:
-            self._hand_on(data)
-        elif len(data) >= start + length:
+            self._head = head
+        headers, start, length = self._head
+        if len(data) >= start + length:
             self._held = data[start + length :]
             self._answer(headers, data[start : start + length])
-        elif length <= _SMALL:
+        elif length <= _SMALL:  # the body comes behind: many clients send it by itself
             self._held = data
         else:
             self._answer(headers, _Upload(self, length, data[start:]))
 
-    def _answer(self, headers: list[tuple[bytes, bytes]], body: bytes | _Upload) -> None:
+    def _answer(self, headers: Headers, body: bytes | _Upload) -> None:
+        self._head = None
         scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -189,6 +178,26 @@ class Connection(HttpToolsProtocol):
         self.is_last = True
         if self._direct is None:
             super().shutdown()
+
+
+def _read_head(data: bytes, end: int) -> tuple[Headers, int, int] | None:
+    """The headers of a plain request, the head's length and the body's; None for what uvicorn is to judge."""
+    match = _HEAD.match(data, 0, end)
+    if match is None:
+        return None
+    headers = []
+    length = None
+    for line in match[1][:-2].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name in _NOT_PLAIN and not (name == b"connection" and value.lower() == b"keep-alive"):
+            return None
+        if name == b"content-length":
+            if length is not None or not value.isdigit() or len(value) > 15:
+                return None
+            length = int(value)
+        headers.append((name, value))
+    return None if length is None else (headers, end, length)
 
 
 class _Upload(asyncio.BufferedProtocol):
@@ -322,7 +331,7 @@ class _Exchange:
             await self._connection.flow.drain()
         self._is_whole = is_last
 
-    def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def _start(self, status: int, headers: Headers) -> None:
         head = [_STATUS_LINES[status]]
         head += [b"%b: %b\r\n" % header for header in self._connection.server_state.default_headers]
         has_length = False

@@ -47,7 +47,7 @@ def check_encoding(given: bytes | None) -> bool:
 
 def decompressed(body: bytes | memoryview, limit: int) -> bytes:
     """The body that was compressed: one frame or several; never more than ``limit`` bytes are made of it."""
-    options = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
     parts: list[bytes] = []
     size = 0
     left: bytes | memoryview = body
