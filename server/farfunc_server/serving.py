@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -77,6 +78,8 @@ class _Server(uvicorn.Server):
         is_file = listening.family == socket.AF_UNIX
         create = self._loop.create_unix_server if is_file else self._loop.create_server
         self.servers.append(await create(self._connection, sock=listening, backlog=self.config.backlog))
+        gc.collect()
+        gc.freeze()  # modules and routes stay; a full collection that looks at them all would stop everything for 0.1 s
         print(f"farfunc: listening on {self._listener.address}", flush=True)
         if self._context.settings.stop_with_stdin:
             threading.Thread(target=self._watch_stdin, name="stdin", daemon=True).start()
