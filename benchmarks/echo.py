@@ -29,5 +29,15 @@ if __name__ == "__main__":
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", int(sys.argv[1])))
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", server_header=False, ws="none")
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        ws="none",
+    )
     uvicorn.Server(config).run(sockets=[listener])

@@ -103,9 +103,10 @@ server, becomes a plain `FarfuncError` with the server's text.
 """
 
 _HTTP_ONLY = """
-Four more codes come from the HTTP layer alone: `not_found` (404: no such route), `method_not_allowed` (405),
-`not_acceptable` (406: nothing that `Accept` allows can be given) and `unsupported_media_type` (415: a missing or
-unknown `Content-Type`).
+Seven more codes come from the HTTP layer alone: `not_found` (404: no such route), `method_not_allowed` (405),
+`not_acceptable` (406: nothing that `Accept` allows can be given), `unsupported_media_type` (415: a missing or unknown
+`Content-Type`), `unsupported_content_encoding` (415), `bad_content_encoding` (400: the body is not what its
+`Content-Encoding` says) and `bad_request` (400: no `Host`).
 """
 
 

@@ -100,9 +100,15 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.context = context
-    app.add_middleware(DirectRoute, path="/v1/evaluate", endpoint=evaluation.evaluate)
-    app.add_middleware(RequestMiddleware, metrics=metrics, token=settings.token, is_closing=lambda: context.is_closing)
-    add_problem_handlers(app)
-    for router in (functions.router, evaluation.router, service.router):
+    routers = (functions.router, evaluation.router, service.router)
+    for router in routers:
         app.include_router(router)
+    add_problem_handlers(app, [route for router in routers for route in router.routes])
+    # Around the framework's own layers, which small calls would feel; Starlette would build these at the first call.
+    app.middleware_stack = RequestMiddleware(
+        DirectRoute(app.build_middleware_stack(), path="/v1/evaluate", endpoint=evaluation.evaluate),
+        metrics,
+        settings.token,
+        is_closing=lambda: context.is_closing,
+    )
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, lru_cache, partial
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -81,6 +81,14 @@ class Metrics:
         self._plans = Gauge("farfunc_plans", "Plans in use, by stage.", ("stage",), registry=self._registry)
         self._plan_bytes = Gauge("farfunc_plan_bytes", "Memory that plans take.", registry=self._registry)
         self._workers_ready = Gauge("farfunc_workers_ready", "Workers that take requests.", registry=self._registry)
+        # To find a label's own counter takes longer than to count.
+        self._counter = lru_cache(1024)(self._labelled_counter)
+        self._latency = cache(self.latency.labels)
+        self._outcome = cache(self.evaluations.labels)
+        self._stage = cache(self.evaluation_stages.labels)
+
+    def _labelled_counter(self, route: str, method: str, status: int) -> Counter:
+        return self.requests.labels(route, method, str(status))
 
     def observe(
         self,
@@ -97,6 +105,18 @@ class Metrics:
         for stage in STAGES:
             self._plans.labels(stage).set_function(partial(plans, stage))
         self._plan_bytes.set_function(plan_bytes)
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request that has been answered."""
+        self._counter(route, method, status).inc()
+        self._latency(route).observe(seconds)
+
+    def evaluation(self, outcome: str, seconds: float | None = None, stage: str | None = None) -> None:
+        """Count an evaluation: ``ok`` or the code of its error, and for the former its time and stage."""
+        self._outcome(outcome).inc()
+        if seconds is not None:
+            self.evaluation_seconds.observe(seconds)
+            self._stage(stage).inc()
 
     def compiled(self, compilation: Compilation) -> None:
         """Count a compilation that has ended."""

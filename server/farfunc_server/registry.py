@@ -61,11 +61,11 @@ class Registry:
         self._types: OrderedDict[tuple[str, frozenset[tuple[str, int]]], Types] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add_binary(self, body: bytes, name: str | None) -> Entry:
+    def add_binary(self, body: bytes | memoryview, name: str | None) -> Entry:
         """Check a function file and keep it, in canonical form."""
         return self._add(lambda: function_from_bytes(body, where="body"), name)
 
-    def add_json(self, body: bytes, name: str | None) -> Entry:
+    def add_json(self, body: bytes | memoryview, name: str | None) -> Entry:
         """Check a function's JSON document and keep it."""
         return self._add(lambda: function_from_json(parse_json(body, where="body"), where="body"), name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -16,6 +17,8 @@ import uvicorn
 from farfunc_protocol.errors import FarfuncError
 
 from .app import create_app
+from .connections import Connection
+from .listening import Listener
 from .logs import event, start_logging
 from .routes.context import Context
 from .settings import Settings
@@ -30,12 +33,16 @@ def serve(settings: Settings) -> int:
     start_logging(settings.log_level, quiet={"uvicorn.error": logging.WARNING, "asyncio": logging.WARNING})
     try:
         app = create_app(settings)
-        listener = _bind(settings.host, settings.port)
+        on_file, host, port = settings.uds, settings.host, settings.port
+        listener = Listener.on_file(on_file) if on_file is not None else Listener.on_network(host, port)
     except FarfuncError as error:
         print(f"farfunc: {error}", file=sys.stderr)
         return 1
     config = uvicorn.Config(
         app,
+        http=Connection,
+        loop="uvloop",
+        proxy_headers=False,  # nothing here depends on what a proxy says of the client
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -43,47 +50,42 @@ def serve(settings: Settings) -> int:
         server_header=False,
         ws="none",
     )
-    server = _Server(config, app.state.context)
-    server.run(sockets=[listener])
+    server = _Server(config, app.state.context, listener)
+    try:
+        server.run(sockets=[])
+    finally:
+        listener.remove()
     if settings.temporary:
         shutil.rmtree(settings.data_dir, ignore_errors=True)
     return 0 if server.started else 1
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named, since asyncio turns Nagle's algorithm off only where it is: 40 ms a request.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise FarfuncError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}", remedy="give another --host or --port"
-        ) from None
-    listener.listen(1024)
-    return listener
-
-
 class _Server(uvicorn.Server):
     """uvicorn, told what the first signal means: refuse new requests, finish those that run, then end."""
 
-    def __init__(self, config: uvicorn.Config, context: Context) -> None:
+    def __init__(self, config: uvicorn.Config, context: Context, listener: Listener) -> None:
         super().__init__(config)
         self._context = context
+        self._listener = listener
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
-        if self.should_exit or not sockets:
+        if self.should_exit:
             return
-        host, port = sockets[0].getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(f"farfunc: listening on http://{shown}:{port}", flush=True)
+        listening = self._listener.socket
+        is_file = listening.family == socket.AF_UNIX
+        create = self._loop.create_unix_server if is_file else self._loop.create_server
+        self.servers.append(await create(self._connection, sock=listening, backlog=self.config.backlog))
+        gc.collect()
+        gc.freeze()  # modules and routes stay; a full collection that looks at them all would stop everything for 0.1 s
+        print(f"farfunc: listening on {self._listener.address}", flush=True)
         if self._context.settings.stop_with_stdin:
             threading.Thread(target=self._watch_stdin, name="stdin", daemon=True).start()
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._loop is None or self._context.is_closing:

@@ -27,6 +27,8 @@ class Settings:
     ----------
     host, port:
         Where it listens; port 0 takes a free one.
+    uds:
+        A Unix domain socket to listen on in place of host and port; None for these.
     data_dir:
         Where functions are kept.
     devices:
@@ -65,6 +67,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8017
+    uds: Path | None = None
     data_dir: Path = Path("farfunc-data")
     devices: tuple[str, ...] = ()
     threads: int | None = None
@@ -141,6 +144,7 @@ def _level(text: str) -> str:
 _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("host", str, "an address", "address to listen on; beyond 127.0.0.1 set FARFUNC_TOKEN"),
     ("port", _port, "a port from 0 to 65535", "port to listen on; 0 takes a free one"),
+    ("uds", Path, "a path", "Unix domain socket to listen on instead, for programs of this user"),
     ("data_dir", Path, "a folder", "where functions are kept"),
     ("devices", _devices, "a list such as cpu or cuda:0,cuda:1", "one worker for each; default: every GPU, else cpu"),
     ("threads", _count, "a positive integer", "threads of a CPU worker; default: the cores, shared"),

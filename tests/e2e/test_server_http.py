@@ -188,6 +188,10 @@ def test_unknown_paths_methods_and_functions(client):
     response = client.get("/v1/evaluate")
     problem(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
+    for path, methods in (("/v1/functions", "GET, POST"), ("/v1/functions/http_sin", "DELETE, GET"), ("/docs", "GET")):
+        response = client.put(path)
+        assert problem(response, 405, "method_not_allowed")["remedy"] == f"use {methods}"
+        assert response.headers["allow"] == methods  # RFC 9110: all that the path takes
     problem(client.get("/v1/functions/nothing"), 404, "function_not_found")
     problem(client.get("/v1/functions/no%20name"), 422, "invalid_request")
     problem(client.get("/v1/functions/..%2f..%2fetc%2fpasswd"), 404, "not_found")

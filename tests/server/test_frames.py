@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from farfunc_server.workers import frames
 from farfunc_server.workers.channel import Channel
-from farfunc_server.workers.messages import Evaluate, Load, Loaded, Result, from_header
+from farfunc_server.workers.messages import Evaluate, Load, Loaded, Result, Results, from_header
 
 
 @pytest.fixture
@@ -25,10 +26,11 @@ def test_frames_arrive_as_they_were_sent_and_answers_find_their_askers(pair, siz
     whole = b"".join(bytes(part) for part in payload)
 
     def answer():
+        connection = frames.FrameSocket(right)
         for number in range(3):
-            header, data = frames.receive(right)
+            header, data = connection.receive()
             assert from_header(header) == Load(f"sha256:{number}")
-            frames.send(right, Loaded().to_header(), [data, str(number).encode()])
+            connection.send(Loaded().to_header(), [data, str(number).encode()])
 
     async def ask():
         loop = asyncio.get_running_loop()
@@ -74,14 +76,14 @@ def test_an_end_in_the_middle_of_a_frame(pair):
     left.sendall(b"\x05\0\0\0" + bytes(8) + b"{}")
     left.close()
     with pytest.raises(EOFError):
-        frames.receive(right)
+        frames.FrameSocket(right).receive()
 
 
 def test_lengths_are_checked_before_memory_is_taken(pair):
     left, right = pair
     left.sendall(b"\xff\xff\xff\xff" + b"\xff" * 8)
     with pytest.raises(frames.FrameError):
-        frames.receive(right)
+        frames.FrameSocket(right).receive()
 
 
 @pytest.mark.parametrize("text", [b"[]", b"{", b"\xff\xff"])
@@ -89,12 +91,53 @@ def test_what_is_no_header(pair, text):
     left, right = pair
     left.sendall(len(text).to_bytes(4, "little") + bytes(8) + text)
     with pytest.raises(frames.FrameError):
-        frames.receive(right)
+        frames.FrameSocket(right).receive()
 
 
 def test_messages_survive_their_headers():
-    for message in (Evaluate("f", "r"), Result(0.5, "flat")):
-        assert from_header(message.to_header()) == message
+    many = Results(Result(0.5, "flat", [{"id": "p"}]), [3, 0], [None, {"code": "transform"}])
+    for message in (Evaluate("f", "r"), Result(0.5, "flat"), many):
+        [frame] = frames.pack(message.to_header(), ())
+        assert from_header(frames.unpack_header(frame[frames.LENGTHS_SIZE :])) == message
+
+
+def test_whether_a_frame_waits_is_known_without_waiting_for_one(pair):
+    left, right = pair
+    connection = frames.FrameSocket(right)
+    assert not connection.is_waiting()
+    [frame] = frames.pack(Load("f").to_header(), [b"abc"])
+    left.sendall(frame[:5])
+    assert connection.is_waiting()  # a part is enough: the rest is on its way
+    left.sendall(frame[5:] + frame)
+    for _ in range(2):
+        assert connection.is_waiting()
+        header, payload = connection.receive()
+        assert from_header(header) == Load("f")
+        assert payload == b"abc"
+    assert not connection.is_waiting()
+    left.close()
+    assert connection.is_waiting()
+    with pytest.raises(EOFError):
+        connection.receive()
+
+
+def test_headers_and_payloads_of_any_size_follow_one_another(pair):
+    left, right = pair
+    connection = frames.FrameSocket(right)
+    sizes = [(1, 0), (60_000, 70_000), (1, 65_536), (200_000, 3), (70_000, 1 << 20), (2, 2)]
+
+    def ask():
+        for name, size in sizes:
+            for part in frames.pack(Load("f" * name).to_header(), [bytes(size)]):
+                left.sendall(part)
+
+    with ThreadPoolExecutor(1) as asking:
+        done = asking.submit(ask)
+        for name, size in sizes:
+            header, payload = connection.receive()
+            assert header["function"] == "f" * name
+            assert payload.nbytes == size
+        done.result()
 
 
 @pytest.mark.parametrize(

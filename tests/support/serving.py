@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 __all__ = ["RunningServer"]
 
-_LISTENING = re.compile(r"^farfunc: listening on (http://\S+)$", re.MULTILINE)
+_LISTENING = re.compile(r"^farfunc: listening on ((?:http|unix)://\S+)$", re.MULTILINE)
 
 
 class RunningServer:
@@ -104,13 +105,18 @@ class RunningServer:
             self._check_alive(deadline, f"to be ready at {self.url}")
 
     def _answers_ready(self) -> bool:
-        # No proxy of the environment stands between two processes of one machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        kind, _, place = self.url.partition("://")
+        connection = http.client.HTTPConnection("farfunc" if kind == "unix" else place, timeout=5)
         try:
-            with opener.open(f"{self.url}/readyz", timeout=5) as response:
-                return response.status == 200
+            if kind == "unix":
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.connect(place)
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
         except OSError:
             return False
+        finally:
+            connection.close()
 
     def _check_alive(self, deadline: float, awaited: str) -> None:
         if (status := self.process.poll()) is not None:

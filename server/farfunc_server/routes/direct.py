@@ -46,10 +46,10 @@ class DirectRoute:
             await self._app(scope, receive, send)
             return
         scope["route"] = self._route
-        request = Request(scope, receive, send)
         try:
-            response = await self._endpoint(request)
+            response = await self._endpoint(Request(scope, receive, send))
         except FarfuncError as error:
-            request.state.error_code = error.code
-            response = problem_response(error, request.state.request_id)
+            state = scope["state"]
+            state["error_code"] = error.code
+            response = problem_response(error, state["request_id"])
         await response(scope, receive, send)

@@ -13,15 +13,15 @@ from fastapi import APIRouter, Request, Response
 from farfunc_protocol import array_json
 from farfunc_protocol.errors import FarfuncError, InvalidRequest, LimitExceeded
 from farfunc_protocol.json_messages import JsonRequest, encode_json_response, read_json_request
-from farfunc_protocol.messages import EvaluateRequest, decode_request, decode_response, encode_request
+from farfunc_protocol.messages import decode_response, encode_request
 from farfunc_protocol.strict_json import parse_json
 
-from ..batch_form import kind_and_rows
 from ..scheduling.dispatcher import Job
 from ..scheduling.slices import Slices
 from ..workers.frames import Buffer
 from ..workers.messages import Evaluate, Result
 from . import openapi
+from .calls import Call, read_call
 from .connected import while_connected
 from .context import Context, context_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
@@ -29,6 +29,7 @@ from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
 from .sliced_answers import GatheredResponse, Layout, SlicedResponse, whole
+from .timing import Timing
 
 __all__ = ["router"]
 
@@ -70,10 +71,10 @@ async def evaluate(request: Request) -> Response:
     if form == JSON:
         document = await off_loop(len(body), lambda: parse_json(body, where="request"))
         return await _evaluate_json(request, context, read_json_request(document), answer, seconds, len(body))
-    decoded = await off_loop(len(body), lambda: decode_request(body))
+    call = await off_loop(len(body), lambda: read_call(body))
     if answer == BINARY:
-        return await _answer(request, context, decoded, [body], seconds)
-    arrays = decode_response(await _data(request, context, decoded, [body], seconds)).arrays
+        return await _answer(request, context, call, [body], seconds)
+    arrays = decode_response(await _data(request, context, call, [body], seconds)).arrays
     document = {"leaves": [array_json.to_lists(array) for array in arrays]}
     return Response(json_text(document), media_type=JSON)
 
@@ -131,9 +132,10 @@ async def _evaluate_json(
     types = await inferred_types(context, entry.id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
+    call = Call.of(bound)
     if answer == BINARY:
-        return await _answer(request, context, bound, encode_request(bound), seconds)
-    data = await _data(request, context, bound, encode_request(bound), seconds)
+        return await _answer(request, context, call, encode_request(bound), seconds)
+    data = await _data(request, context, call, encode_request(bound), seconds)
 
     def encode() -> str:
         return json_text(encode_json_response(decode_response(data).arrays, result, read.encoding))
@@ -142,7 +144,7 @@ async def _evaluate_json(
 
 
 async def _answer(
-    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
+    request: Request, context: Context, asked: Call, payload: Sequence[Buffer], seconds: float
 ) -> Response:
     """Have a worker evaluate a request, which is ``payload`` when encoded; answer in binary."""
     found = await _run(request, context, asked, payload, seconds)
@@ -154,13 +156,13 @@ async def _answer(
     def failed(error: FarfuncError) -> None:
         request.state.error_code = error.code
         context.late_problems.add(request.state.request_id, error)
-        context.metrics.evaluations.labels(error.code).inc()
+        context.metrics.evaluation(error.code)
 
     return SlicedResponse(found, failed, lambda: _evaluated(context, found))
 
 
 async def _data(
-    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
+    request: Request, context: Context, asked: Call, payload: Sequence[Buffer], seconds: float
 ) -> memoryview:
     """The same, as the bytes of the answer."""
     found = await _run(request, context, asked, payload, seconds)
@@ -168,25 +170,24 @@ async def _data(
 
 
 async def _run(
-    request: Request, context: Context, asked: EvaluateRequest, payload: Sequence[Buffer], seconds: float
+    request: Request, context: Context, asked: Call, payload: Sequence[Buffer], seconds: float
 ) -> memoryview | Slices:
     """Have a worker evaluate a request; slices are to be closed."""
     store = context.registry.store
     identity = store.resolve(asked.function)
-    kind, rows = kind_and_rows(asked)
     message = Evaluate(identity, request.state.request_id)
-    job = Job(message, payload, lambda: (store.read(identity),), seconds, kind, rows)
+    timing: Timing = request.scope["state"]["timing"]
+    timing.asked = time.monotonic()
+    job = Job(message, payload, lambda: (store.read(identity),), seconds, asked.kind, asked.rows, timing)
     with _failures_counted(context):
         answer = await while_connected(request.receive, context.dispatcher.run(job))
-    if isinstance(answer, Slices):
-        with _failures_counted(context):
+        if isinstance(answer, Slices):
             _check_size(answer, context.settings.answer_limit)
-        return answer
+            return answer
     message, data = answer
-    context.metrics.evaluations.labels("ok").inc()
     if isinstance(message, Result):
-        context.metrics.evaluation_seconds.observe(message.seconds)
-        context.metrics.evaluation_stages.labels(message.stage).inc()
+        timing.compute = message.seconds
+        context.metrics.evaluation("ok", message.seconds, message.stage)
     return data
 
 
@@ -211,11 +212,8 @@ async def _whole(request: Request, context: Context, slices: Slices) -> memoryvi
 
 
 def _evaluated(context: Context, slices: Slices) -> None:
-    metrics = context.metrics
-    metrics.evaluations.labels("ok").inc()
-    metrics.evaluation_seconds.observe(slices.seconds)
-    if slices.last is not None:
-        metrics.evaluation_stages.labels(slices.last.stage).inc()
+    stage = "plain" if slices.last is None else slices.last.stage
+    context.metrics.evaluation("ok", slices.seconds, stage)
 
 
 @contextlib.contextmanager
@@ -223,5 +221,5 @@ def _failures_counted(context: Context) -> Iterator[None]:
     try:
         yield
     except FarfuncError as error:
-        context.metrics.evaluations.labels(error.code).inc()
+        context.metrics.evaluation(error.code)
         raise

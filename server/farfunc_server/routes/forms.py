@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from farfunc_protocol.errors import InvalidRequest, LimitExceeded
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE
 
+from .encoding import check_encoding, decompressed
 from .problems import NotAcceptable, UnsupportedMediaType
 
-__all__ = ["BINARY", "JSON", "TEXT", "answer_form", "body_form", "off_loop", "read_body", "time_limit"]
+__all__ = ["BINARY", "JSON", "TEXT", "answer_form", "body_form", "header", "off_loop", "read_body", "time_limit"]
 
 Result = TypeVar("Result")
 
@@ -28,9 +32,15 @@ _SMALL = 1 << 16
 """Bytes that are decoded so fast that no one else has to wait."""
 
 
+def header(request: Request, name: bytes) -> str | None:
+    """A header's value; ``name`` is in lower case."""
+    value: bytes | None = request.scope["state"]["headers"].get(name)
+    return None if value is None else value.decode("latin-1")
+
+
 def body_form(request: Request, *allowed: str) -> str:
     """The media type of the body, which must be one of ``allowed``."""
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = (header(request, b"content-type") or "").partition(";")[0].strip().lower()
     form = _SAME.get(given, given)
     if form not in allowed:
         raise UnsupportedMediaType(
@@ -43,18 +53,24 @@ def body_form(request: Request, *allowed: str) -> str:
 
 def answer_form(request: Request, offered: Sequence[str]) -> str:
     """The form that the client likes best, by its Accept header; of equals the first that is offered."""
-    header = request.headers.get("accept", "").strip()
-    if not header:
+    accepted = header(request, b"accept")
+    if accepted is None or not (accepted := accepted.strip()):
         return offered[0]
-    wishes = [_wish(part) for part in header.split(",")]
-    best = max(offered, key=lambda form: _quality(form, wishes))  # max keeps the first of equals
-    if _quality(best, wishes) <= 0:
+    best = _best(accepted, tuple(offered))
+    if best is None:
         raise NotAcceptable(
-            f"the client accepts {header[:200]!r}",
+            f"the client accepts {accepted[:200]!r}",
             where="header.accept",
             remedy=f"accept {' or '.join(offered)}",
         )
     return best
+
+
+@lru_cache(64)
+def _best(accepted: str, offered: tuple[str, ...]) -> str | None:
+    wishes = [_wish(part) for part in accepted.split(",")]
+    best = max(offered, key=lambda form: _quality(form, wishes))  # max keeps the first of equals
+    return best if _quality(best, wishes) > 0 else None
 
 
 def _wish(part: str) -> tuple[str, float]:
@@ -79,19 +95,30 @@ def _quality(form: str, wishes: Sequence[tuple[str, float]]) -> float:
     return 0.0
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read the whole body, and no more than ``limit`` bytes of it."""
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > limit:
+async def read_body(request: Request, limit: int) -> bytes | memoryview:
+    """Read the whole body, and no more than ``limit`` bytes of it, compressed or not."""
+    headers: dict[bytes, bytes] = request.scope["state"]["headers"]
+    is_compressed = check_encoding(headers.get(b"content-encoding"))
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
         raise _too_large(int(declared), limit)
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
     size = 0
-    async for part in request.stream():
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        more = message.get("more_body", False)
         size += len(part)
         if size > limit:
             raise _too_large(size, limit)
         parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    request.scope["state"]["timing"].received = time.monotonic()
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    # A small one may become large.
+    return await asyncio.to_thread(decompressed, body, limit) if is_compressed else body
 
 
 def _too_large(size: int, limit: int) -> LimitExceeded:
@@ -109,7 +136,7 @@ async def off_loop(size: int, work: Callable[[], Result]) -> Result:
 
 def time_limit(request: Request, longest: float) -> float:
     """The request's time limit in seconds: its header ``X-Timeout``, up to the server's own limit."""
-    given = request.headers.get("x-timeout")
+    given = header(request, b"x-timeout")
     if given is None:
         return longest
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import itertools
 import logging
 import re
 import secrets
@@ -10,26 +11,30 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, Unauthorized
 
-from ..logs import event
+from ..logs import log_request
 from ..metrics import Metrics
-from .problems import problem_response
+from .encoding import CompressedSend, accepts_zstd
+from .problems import BadRequest, internal_error, problem_response
+from .timing import Timing
 
 __all__ = ["RequestMiddleware"]
 
 _log = logging.getLogger("farfunc.requests")
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _OPEN_WHILE_CLOSING = ("/healthz", "/readyz", "/metrics")
 
 
 class RequestMiddleware:
     """Wraps the whole application.
+
+    It leaves in ``scope["state"]``: ``request_id``; ``headers``, a dictionary by name in lower case; ``timing``,
+    which is sent as ``Server-Timing`` once the body was read; and takes from there ``error_code``.
 
     Parameters
     ----------
@@ -48,53 +53,66 @@ class RequestMiddleware:
         self._metrics = metrics
         self._token = None if token is None else token.encode()
         self._is_closing = is_closing
+        # Ids that are drawn need be nothing but different, in the logs of several servers, too.
+        self._drawn = map((secrets.token_hex(5) + "%06x").__mod__, itertools.count())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        timing = Timing(time.monotonic())
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = headers.get(b"x-request-id")
+        request_id = given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else next(self._drawn)
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
+        state["headers"] = headers
+        state["timing"] = timing
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                own = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                if timing.received is not None:
+                    own.append((b"server-timing", timing.header()))
+                message["headers"] = own
             await send(message)
 
+        outwards: Send = send_with_id
+        if accepts_zstd(headers.get(b"accept-encoding")):
+            outwards = CompressedSend(send_with_id)
         try:
             refusal = self._refusal(scope, headers)
             if refusal is not None:
                 state["error_code"] = refusal.code
-                await problem_response(refusal, request_id)(scope, receive, send_with_id)
+                await problem_response(refusal, request_id)(scope, receive, outwards)
             else:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, outwards)
         except ClientDisconnect:
             status = status or 499
         except Exception:  # noqa: BLE001 - the last net: whatever it is, the client hears no more than its id
             _log.exception("unhandled error", extra={"fields": {"request_id": request_id}})
             state["error_code"] = FarfuncError.code
             if not status:
-                error = FarfuncError("the server met an error of its own", remedy="report it with the request id")
-                await problem_response(error, request_id)(scope, receive, send_with_id)
+                await problem_response(internal_error(), request_id)(scope, receive, outwards)
         finally:
-            self._account(scope, state, status, time.perf_counter() - started)
+            self._account(scope, state, status, time.monotonic() - timing.started)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> FarfuncError | None:
-        if self._is_closing() and scope["path"] not in _OPEN_WHILE_CLOSING:
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> FarfuncError | None:
+        path: str = scope["path"]
+        if b"host" not in headers and scope["http_version"] == "1.1":
+            # RFC 9112, section 3.2
+            return BadRequest("the request has no header Host", where="header.host", remedy="name the server in Host")
+        if self._is_closing() and path not in _OPEN_WHILE_CLOSING:
             return ServerBusy("the server is shutting down", remedy="try again in a moment", retry_after=1.0)
-        if self._token is None or not scope["path"].startswith("/v1"):
+        if self._token is None or not path.startswith("/v1"):
             return None
-        kind, _, token = headers.get("authorization", "").partition(" ")
+        kind, _, token = headers.get(b"authorization", b"").partition(b" ")
         # The comparison takes the same time wherever the difference is.
-        if kind.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token):
+        if kind.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
             return None
         return Unauthorized(
             "the bearer token is missing" if not token else "the bearer token is not the server's",
@@ -105,19 +123,16 @@ class RequestMiddleware:
     def _account(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if route != "unmatched" else "any"  # neither is the client's to invent
-        self._metrics.requests.labels(route, method, str(status)).inc()
-        self._metrics.latency.labels(route).observe(seconds)
+        self._metrics.request(route, method, status, seconds)
         level = logging.WARNING if status >= 500 else logging.INFO
         if route in _OPEN_WHILE_CLOSING and status < 500:
             level = logging.DEBUG
-        event(
-            _log,
+        log_request(
             level,
-            "request",
             request_id=state["request_id"],
             method=scope["method"],
             path=scope["path"][:200],
             status=status,
-            ms=round(seconds * 1e3, 3),
+            seconds=seconds,
             error=state.get("error_code"),
         )

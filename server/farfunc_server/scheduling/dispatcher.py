@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, TimeLimitExceeded, WorkerDied, from_problem
 
@@ -39,7 +40,7 @@ from .plan_board import PlanBoard
 from .queue import RequestQueue, Ticket
 from .slices import Slices
 
-__all__ = ["Dispatcher", "Job"]
+__all__ = ["Dispatcher", "Job", "Moments"]
 
 _ATTEMPTS = 2  # evaluations are pure: one that died with its worker may be tried again, once
 
@@ -50,6 +51,13 @@ _SLICE_GRACE_SECONDS = 2.0
 """A slice ends by itself: its worker is not killed at the very end of a request's time."""
 
 Answer = tuple[Message, memoryview]
+
+
+class Moments(Protocol):
+    """When a job was sent to a worker for the first time, and when it was answered: on ``time.monotonic``."""
+
+    begun: float | None
+    answered: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ class Job:
         The time limit, from now, waiting included.
     kind, rows:
         As of a :class:`~farfunc_server.scheduling.queue.Ticket`, among the requests of one function.
+    moments:
+        Is told how the job gets on.
     """
 
     message: Evaluate | Infer
@@ -74,6 +84,7 @@ class Job:
     seconds: float
     kind: Hashable = None
     rows: int = 1
+    moments: Moments | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -326,6 +337,9 @@ class Dispatcher:
     def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         lane.places, lane.started = places, time.monotonic()
         self.running += len(places)
+        for place in places:
+            if (moments := place.job.moments) is not None and moments.begun is None:
+                moments.begun = lane.started
         deadline = max(place.ticket.deadline for place in places)
         if places[0].slices is not None:
             deadline += _SLICE_GRACE_SECONDS
@@ -352,7 +366,11 @@ class Dispatcher:
         if lane.overdue is not None:
             lane.overdue.cancel()
         self.running -= len(places)
-        self.queue.served(time.monotonic() - lane.started)
+        now = time.monotonic()
+        for place in places:
+            if place.job.moments is not None:
+                place.job.moments.answered = now
+        self.queue.served(now - lane.started)
         try:
             self._deal(lane, worker, places, message, data)
         finally:

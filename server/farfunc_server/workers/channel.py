@@ -7,12 +7,11 @@ for it, and a large payload is received into the memory in which it stays.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .frames import LENGTHS_SIZE, Buffer, FrameError, memory_of, pack, unpack_header, unpack_lengths
+from .frames import LENGTHS_SIZE, SMALL, Buffer, FrameError, memory_of, pack, unpack_header, unpack_lengths
 from .messages import Message, from_header
 
 __all__ = ["Channel", "OnAnswer"]
@@ -20,7 +19,6 @@ __all__ = ["Channel", "OnAnswer"]
 OnAnswer = Callable[[Message | None, memoryview], None]
 """Called with an answer and its payload; with None when the worker is gone."""
 
-_SCRATCH = 1 << 16
 _NOTHING = memoryview(b"")
 
 
@@ -45,7 +43,7 @@ class Channel(asyncio.BufferedProtocol):
         self._transport: asyncio.BaseTransport | None = None
         self._sending: asyncio.Task[None] | None = None
         self._is_closed = False
-        self._scratch = bytearray(_SCRATCH)
+        self._scratch = memoryview(bytearray(2 * SMALL))
         self._filled = 0
         self._message: Message | None = None
         self._payload = _NOTHING
@@ -70,16 +68,20 @@ class Channel(asyncio.BufferedProtocol):
             self._loop.call_soon(on_answer, None, _NOTHING)
             return
         self._asked.append(on_answer)
-        parts: list[memoryview] = [memoryview(part).cast("B") for part in pack(message.to_header(), payload)]
-        if self._sending is None and len(parts) == 1:
-            with contextlib.suppress(BlockingIOError, InterruptedError):
-                try:
-                    parts[0] = parts[0][self._out.send(parts[0]) :]
-                except OSError:
-                    self._loop.call_soon(self.close)
-                    return
-            if not parts[0]:
+        frame = pack(message.to_header(), payload)
+        if self._sending is None and len(frame) == 1:
+            sent = 0
+            try:
+                sent = self._out.send(frame[0])
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError:
+                self._loop.call_soon(self.close)
                 return
+            if sent == len(frame[0]):
+                return
+            frame[0] = memoryview(frame[0])[sent:]
+        parts = [memoryview(part).cast("B") for part in frame]
         self._sending = asyncio.ensure_future(self._send(parts, self._sending))
 
     def close(self) -> None:
@@ -123,40 +125,42 @@ class Channel(asyncio.BufferedProtocol):
         """Where the next bytes go."""
         if self._message is not None:
             return self._payload[self._received :]
-        return memoryview(self._scratch)[self._filled :]
+        return self._scratch[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes have come."""
         try:
-            if self._message is not None:
-                self._received += nbytes
-            else:
+            if self._message is None:
                 self._filled += nbytes
                 self._read_scratch()
-            while self._message is not None and self._received == self._payload.nbytes:
-                self._deliver()
-                self._read_scratch()
+            else:
+                self._received += nbytes
+                if self._received == self._payload.nbytes:
+                    self._deliver()
         except FrameError:
             self.close()
 
     def _read_scratch(self) -> None:
-        """Begin a message, if its header is there."""
-        if self._message is not None or self._filled < LENGTHS_SIZE:
-            return
-        header_size, payload_size = unpack_lengths(self._scratch[:LENGTHS_SIZE])
-        start = LENGTHS_SIZE + header_size
-        if start > len(self._scratch):
-            self._scratch.extend(bytes(start - len(self._scratch)))
-        if self._filled < start:
-            return
-        self._message = from_header(unpack_header(self._scratch[LENGTHS_SIZE:start]))
-        self._payload = memory_of(payload_size)
-        end = min(self._filled, start + payload_size)
-        self._received = end - start
-        self._payload[: self._received] = self._scratch[start:end]
-        left = self._filled - end
-        self._scratch[:left] = self._scratch[end : self._filled]
-        self._filled = left
+        """Deliver the answers that are there whole, and begin the next one."""
+        scratch, start, filled = self._scratch, 0, self._filled
+        while self._message is None and filled - start >= LENGTHS_SIZE:
+            header_size, payload_size = unpack_lengths(scratch[start:filled])
+            begin = start + LENGTHS_SIZE + header_size
+            if filled < begin:
+                if LENGTHS_SIZE + header_size > len(scratch):
+                    scratch = memoryview(bytearray(LENGTHS_SIZE + header_size))
+                break
+            self._message = from_header(unpack_header(scratch[start + LENGTHS_SIZE : begin]))
+            self._payload = memory_of(payload_size)
+            start = min(filled, begin + payload_size)
+            self._received = start - begin
+            self._payload[: self._received] = scratch[begin:start]
+            if self._received == payload_size:
+                self._deliver()
+        if start or scratch is not self._scratch:  # what is left begins where the next bytes go
+            self._filled = filled - start
+            scratch[: self._filled] = bytes(self._scratch[start:filled])
+            self._scratch = scratch
 
     def _deliver(self) -> None:
         message, payload = self._message, self._payload

@@ -22,22 +22,33 @@ import numpy as np
 
 __all__ = [
     "LENGTHS_SIZE",
+    "SMALL",
     "Buffer",
     "FrameError",
+    "FrameSocket",
     "memory_of",
     "pack",
-    "receive",
-    "send",
     "unpack_header",
     "unpack_lengths",
 ]
 
 Buffer = bytes | bytearray | memoryview
 
+SMALL = 1 << 16
+"""Bytes of a payload that are worth a copy, if that saves a system call."""
+
 _LENGTHS = struct.Struct("<IQ")
 LENGTHS_SIZE = _LENGTHS.size
 _MAX_HEADER = 1 << 20
 _MAX_PAYLOAD = 1 << 40
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    """A dataclass within a header."""
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_fields).encode
 
 
 class FrameError(Exception):
@@ -46,17 +57,19 @@ class FrameError(Exception):
 
 def pack(header: dict[str, Any], payload: Sequence[Buffer]) -> list[Buffer]:
     """A frame, as buffers to be sent one after another; a single one if it is small."""
-    text = json.dumps(header, separators=(",", ":")).encode()
-    size = sum(memoryview(part).nbytes for part in payload)
+    text = _encode(header).encode()
+    size = 0
+    for part in payload:
+        size += part.nbytes if isinstance(part, memoryview) else len(part)
     first = _LENGTHS.pack(len(text), size) + text
-    if size <= 1 << 16:  # one system call for what is small
-        return [b"".join([first, *payload])]
+    if size <= SMALL:  # one system call for what is small
+        return [b"".join([first, *payload])] if size else [first]
     return [first, *payload]
 
 
 def unpack_lengths(data: Buffer) -> tuple[int, int]:
     """The lengths of header and payload."""
-    header, payload = _LENGTHS.unpack(data)
+    header, payload = _LENGTHS.unpack_from(data)
     if header > _MAX_HEADER or payload > _MAX_PAYLOAD:
         raise FrameError(f"a frame of {header} + {payload} bytes")
     return header, payload
@@ -65,7 +78,7 @@ def unpack_lengths(data: Buffer) -> tuple[int, int]:
 def unpack_header(data: Buffer) -> dict[str, Any]:
     """The header as a document."""
     try:
-        header = json.loads(bytes(data))
+        header = json.loads(str(data, "utf-8"))
     except ValueError as error:
         raise FrameError(str(error)) from error
     if not isinstance(header, dict):
@@ -78,24 +91,67 @@ def memory_of(size: int) -> memoryview:
     return np.empty(size, np.uint8).data
 
 
-def send(connection: socket.socket, header: dict[str, Any], payload: Sequence[Buffer] = ()) -> None:
-    """Send one frame from a worker."""
-    for part in pack(header, payload):
-        connection.sendall(part)
+class FrameSocket:
+    """A worker's end of the socket pair: frames, one after another.
 
+    What is small comes in one system call; a large payload is received where it stays.
+    """
 
-def receive(connection: socket.socket) -> tuple[dict[str, Any], memoryview]:
-    """Wait for one frame in a worker; raises EOFError when the other end has gone."""
-    header, payload = unpack_lengths(_read(connection, _LENGTHS.size))
-    return unpack_header(_read(connection, header)), _read(connection, payload)
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._scratch = memoryview(bytearray(2 * SMALL))
+        self._start = self._end = 0
 
+    def is_waiting(self) -> bool:
+        """Whether there is something to receive: a message, or part of one, or that the other end has gone."""
+        if self._start < self._end:
+            return True
+        try:
+            self._read_scratch(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except EOFError:
+            pass  # receive will meet it again
+        return True
 
-def _read(connection: socket.socket, size: int) -> memoryview:
-    memory = memory_of(size)
-    position = 0
-    while position < size:
-        count = connection.recv_into(memory[position:])
+    def receive(self) -> tuple[dict[str, Any], memoryview]:
+        """Wait for one frame; raises EOFError when the other end has gone."""
+        self._fill(LENGTHS_SIZE)
+        header_size, payload_size = unpack_lengths(self._scratch[self._start : self._end])
+        self._start += LENGTHS_SIZE
+        self._fill(header_size)
+        header = unpack_header(self._scratch[self._start : self._start + header_size])
+        self._start += header_size
+        payload = memory_of(payload_size)
+        position = min(payload_size, self._end - self._start)
+        payload[:position] = self._scratch[self._start : self._start + position]
+        self._start += position
+        while position < payload_size:
+            count = self._socket.recv_into(payload[position:])
+            if count == 0:
+                raise EOFError
+            position += count
+        return header, payload
+
+    def send(self, header: dict[str, Any], payload: Sequence[Buffer] = ()) -> None:
+        """Send one frame."""
+        for part in pack(header, payload):
+            self._socket.sendall(part)
+
+    def _fill(self, size: int) -> None:
+        """Have so many bytes in the scratch memory."""
+        while self._end - self._start < size:
+            left = self._end - self._start
+            if self._start + size > len(self._scratch):
+                scratch = self._scratch if size <= len(self._scratch) else memoryview(bytearray(size))
+                scratch[:left] = bytes(self._scratch[self._start : self._end])
+                self._scratch, self._start, self._end = scratch, 0, left
+            self._read_scratch()
+
+    def _read_scratch(self, flags: int = 0) -> None:
+        if self._start == self._end:
+            self._start = self._end = 0
+        count = self._socket.recv_into(self._scratch[self._end :], 0, flags)
         if count == 0:
             raise EOFError
-        position += count
-    return memory
+        self._end += count

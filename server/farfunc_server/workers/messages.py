@@ -24,7 +24,7 @@ has not the function (it never had, or has forgotten it): then the web process l
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from .frames import FrameError
@@ -62,8 +62,9 @@ class Message:
     """The header of a frame."""
 
     def to_header(self) -> dict[str, Any]:
-        """The message as JSON."""
-        return {"kind": type(self).__name__, **asdict(self)}
+        """The message as a document; a dataclass within it is written out when the document is."""
+        kind = type(self)  # not dataclasses.asdict, which copies all that is within
+        return {"kind": kind.__name__, **{name: getattr(self, name) for name in kind.__dataclass_fields__}}
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Message:

@@ -163,10 +163,11 @@ class Pool:
                 failures = 0
                 await worker.process.wait()
                 _log.warning("worker %d of %s ended with status %s", worker.pid, seat.device, worker.process.returncode)
-            except (WorkerGone, FarfuncError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, a device must not be left without a word
                 failures += 1
                 seat.state = "failing"
-                _log.error("a worker of %s did not start: %s", seat.device, error)
+                known = isinstance(error, WorkerGone | FarfuncError | OSError)
+                _log.error("a worker of %s did not start: %s", seat.device, error, exc_info=not known)
             finally:
                 seat.worker = None
                 if worker is not None:

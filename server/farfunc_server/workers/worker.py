@@ -60,8 +60,8 @@ class Worker:
     async def start(cls, nice: int = 0) -> Worker:
         """Start a process; :meth:`wait_until_ready` tells when it has imported torch.
 
-        One that stands back for others, by so much, has a process group of its own: it may start compilers,
-        which end with it.
+        One that stands back for others, by so much, has a process group of its own (by a session of its own: uvloop
+        knows no ``process_group``): it may start compilers, which end with it.
         """
         ours, theirs = socket.socketpair()
         try:
@@ -75,7 +75,7 @@ class Worker:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else None,
                 pass_fds=[theirs.fileno()],
-                process_group=0 if nice else None,
+                start_new_session=bool(nice),
             )
         except BaseException:
             ours.close()

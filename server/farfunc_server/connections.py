@@ -1,0 +1,345 @@
+"""A connection: uvicorn's, with a bound on heads and a short way for evaluations.
+
+uvicorn makes of each request a cycle of its own objects and writes an answer in two parts, which takes as long as all
+else that this process does for a small evaluation; and it copies a large body four times. Evaluations in the plain
+form in which clients send them are read here: a small one is handed to the application whole and answered in one
+write, a large body is received into the memory in which it stays. Whatever is not quite of that form goes uvicorn's
+way, which also judges what is no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import MutableMapping
+from http import HTTPStatus
+from typing import Any, cast
+
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .workers.frames import memory_of
+
+__all__ = ["Connection"]
+
+Headers = list[tuple[bytes, bytes]]
+
+_MOST_HEAD_BYTES = 1 << 16
+_SMALL = 1 << 16
+"""Bytes of a body that is handed over whole, and of an answer that is joined to its head."""
+
+# RFC 9112: no folded lines, no space before the colon, visible ASCII. What is written otherwise is not for this parser.
+_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?\r\n"
+_HEAD = re.compile(rb"POST /v1/evaluate HTTP/1\.1\r\n((?:" + _LINE + rb"){1,64})\r\n")
+_START = b"POST /v1/evaluate HTTP/1.1\r\n"
+_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"connection"))
+
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Connection(HttpToolsProtocol):
+    """What uvicorn makes for each connection."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._application = cast(ASGIApp, self.config.loaded_app)
+        self._is_within = False  # a message that uvicorn's parser has begun
+        self._is_within_head = False
+        self._head_bytes = 0
+        self._direct: _Exchange | None = None
+        self._held = b""  # what has come of a direct request, or behind it
+        self._head: tuple[Headers, int, int] | None = None  # of what is held: with its own length, and the body's
+        self.is_last = False
+        self._idle_since = 0.0
+        self._idle_check: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have come."""
+        if self._direct is not None:
+            self._held += data
+            if len(self._held) > _SMALL:
+                self.flow.pause_reading()
+            return
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if not self._is_within and data.startswith(_START) and (self.cycle is None or self.cycle.response_complete):
+            self._unset_keepalive_if_required()
+            self._take(data)
+        else:
+            self._hand_on(data)
+
+    def _take(self, data: bytes) -> None:
+        """Begin a direct request, hold what may become one, or hand on what will not."""
+        if self._head is None:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 and len(data) < _MOST_HEAD_BYTES:
+                self._held = data
+                return
+            if end < 0 or (head := _read_head(data, end + 4)) is None:
+                self._hand_on(data)
+                return
+            self._head = head
+        headers, start, length = self._head
+        if len(data) >= start + length:
+            self._held = data[start + length :]
+            self._answer(headers, data[start : start + length])
+        elif length <= _SMALL:  # the body comes behind: many clients send it by itself
+            self._held = data
+        else:
+            self._answer(headers, _Upload(self, length, data[start:]))
+
+    def _answer(self, headers: Headers, body: bytes | _Upload) -> None:
+        self._head = None
+        scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": "POST",
+            "root_path": self.root_path,
+            "path": "/v1/evaluate",
+            "raw_path": b"/v1/evaluate",
+            "query_string": b"",
+            "headers": headers,
+            "state": self.app_state.copy(),
+        }
+        self._direct = exchange = _Exchange(self, body)
+        task = self.loop.create_task(exchange.run(self._application, scope))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _hand_on(self, data: bytes) -> None:
+        """Leave it to uvicorn."""
+        if self._is_within_head or not self._is_within:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES and self._is_within_head:
+                self.send_400_response("The head of the request is too large.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        self._is_within = self._is_within_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        self._is_within_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._is_within = False
+        super().on_message_complete()
+
+    def done(self, is_whole: bool) -> None:
+        """A direct request has been answered, or cannot be."""
+        self._direct = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.is_last or not is_whole:
+            self.transport.close()
+            return
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self._idle_check is None:
+            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+        if self._held:
+            self.data_received(b"")
+
+    def _close_if_idle(self) -> None:
+        """uvicorn's own timer is set and cancelled by each request; this one looks again."""
+        self._idle_check = None
+        if self._direct is not None or self._held or self._is_within or self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_check = self.loop.call_later(left, self._close_if_idle)
+        elif self.timeout_keep_alive_task is None:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        if self._idle_check is not None:
+            self._idle_check.cancel()
+        if self._direct is not None:
+            self._direct.lose()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Called by uvicorn when the server is to end."""
+        self.is_last = True
+        if self._direct is None:
+            super().shutdown()
+
+
+def _read_head(data: bytes, end: int) -> tuple[Headers, int, int] | None:
+    """The headers of a plain request, the head's length and the body's; None for what uvicorn is to judge."""
+    match = _HEAD.match(data, 0, end)
+    if match is None:
+        return None
+    headers = []
+    length = None
+    for line in match[1][:-2].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name in _NOT_PLAIN and not (name == b"connection" and value.lower() == b"keep-alive"):
+            return None
+        if name == b"content-length":
+            if length is not None or not value.isdigit() or len(value) > 15:
+                return None
+            length = int(value)
+        headers.append((name, value))
+    return None if length is None else (headers, end, length)
+
+
+class _Upload(asyncio.BufferedProtocol):
+    """A large body on its way: takes the connection's place while it comes, once the application asks for it."""
+
+    def __init__(self, connection: Connection, size: int, first: bytes) -> None:
+        self._connection = connection
+        self._size = size
+        self._first = first
+        self._received = 0
+        self._is_skipped = False
+        self._memory: memoryview
+        self._done: asyncio.Future[None]
+        connection.flow.pause_reading()
+
+    async def receive(self) -> memoryview | None:
+        """The whole body; None when the client went before."""
+        self._memory = memory_of(self._size)  # the application has agreed to the size
+        self._memory[: len(self._first)] = self._first
+        await self._take_place()
+        return self._memory if self._received == self._size else None
+
+    async def skip(self) -> None:
+        """Let the body come and go, so that a client that sends it whole can read why it was not wanted."""
+        self._is_skipped = True
+        self._memory = memory_of(_SMALL)
+        await self._take_place()
+
+    async def _take_place(self) -> None:
+        self._received = len(self._first)
+        self._first = b""
+        self._done = self._connection.loop.create_future()
+        self._connection.transport.set_protocol(self)
+        self._connection.flow.resume_reading()
+        await self._done
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        if self._is_skipped:
+            return self._memory[: self._size - self._received]
+        return self._memory[self._received :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Some bytes have come."""
+        self._received += nbytes
+        if self._received == self._size:
+            self._connection.transport.set_protocol(self._connection)
+            self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone in the middle."""
+        self._finish()
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client does not read what was sent before."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._connection.resume_writing()
+
+    def _finish(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+
+class _Exchange:
+    """One direct request and its answer, as ASGI wants them."""
+
+    def __init__(self, connection: Connection, body: bytes | _Upload) -> None:
+        self._connection = connection
+        self._transport: asyncio.Transport = connection.transport
+        self._body: bytes | _Upload | None = body
+        self._lost: asyncio.Future[None] | None = None
+        self._is_lost = False
+        self._head: list[bytes] | None = None
+        self._is_chunked = False
+        self._is_whole = False
+
+    async def run(self, application: ASGIApp, scope: MutableMapping[str, Any]) -> None:
+        """Have the application answer."""
+        try:
+            await application(scope, self.receive, self.send)
+        finally:
+            if isinstance(self._body, _Upload) and not self._is_lost:
+                await self._body.skip()
+            self._connection.done(self._is_whole)
+
+    def lose(self) -> None:
+        """There is no one to answer."""
+        self._is_lost = True
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """The body, and then nothing until the client goes."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            whole = await body.receive() if isinstance(body, _Upload) else body
+            if whole is not None:
+                return {"type": "http.request", "body": whole, "more_body": False}
+        if not self._is_lost:
+            self._lost = asyncio.get_running_loop().create_future()
+            await self._lost
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Write the head with the first part of the body, and the other parts as the client takes them."""
+        if self._is_lost:
+            return
+        if message["type"] == "http.response.start":
+            self._start(message["status"], message["headers"])
+            return
+        body = message.get("body", b"")
+        is_last = not message.get("more_body", False)
+        parts = [] if self._head is None else self._head
+        self._head = None
+        size = len(body)
+        if not self._is_chunked:
+            parts.append(body)
+        elif size:
+            parts += (b"%x\r\n" % size, body, b"\r\n")
+        if self._is_chunked and is_last:
+            parts.append(b"0\r\n\r\n")
+        if size <= _SMALL:
+            self._transport.write(b"".join(parts))
+        else:
+            self._transport.writelines(parts)
+        if self._connection.flow.write_paused:
+            await self._connection.flow.drain()
+        self._is_whole = is_last
+
+    def _start(self, status: int, headers: Headers) -> None:
+        head = [_STATUS_LINES[status]]
+        head += [b"%b: %b\r\n" % header for header in self._connection.server_state.default_headers]
+        has_length = False
+        for name, value in headers:
+            has_length = has_length or name == b"content-length"
+            head.append(b"%b: %b\r\n" % (name, value))
+        self._is_chunked = not has_length
+        if self._is_chunked:
+            head.append(b"transfer-encoding: chunked\r\n")
+        head.append(b"connection: close\r\n\r\n" if self._connection.is_last else b"\r\n")
+        self._head = head
