@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Sequence
 
+from . import _sockets
 from ._address import Address
 from ._answers import HttpResponse, response_of
 from ._failures import AllTaken, Broken, CannotConnect, Silent, reason_of
 from ._http1 import SCRATCH_BYTES, AnswerReader
 from ._session import HttpRequest
-from ._sockets import CONNECT_SECONDS, LIMITS, Limits, heads_for, total_bytes
+from ._sockets import CONNECT_SECONDS, Limits, heads_for, total_bytes
 
 __all__ = ["AsyncSocketPool"]
 
@@ -30,7 +32,7 @@ class AsyncSocketPool:
     """
 
     def __init__(self, address: Address, limits: Limits | None = None) -> None:
-        self._address, self._limits = address, limits or LIMITS
+        self._address, self._limits = address, limits or _sockets.LIMITS
         self._heads = heads_for(address)
         self._places = asyncio.Semaphore(self._limits.connections)
         self._idle: list[_Connection] = []  # the one used last is used next: the others may end
@@ -121,6 +123,7 @@ class _Connection(asyncio.BufferedProtocol):
         self.idle_since = 0.0
         self._scratch = bytearray(SCRATCH_BYTES)
         self._transport: asyncio.Transport | None = None
+        self._poll = select.poll()
         self._answer: AnswerReader | None = None
         self._done: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -132,6 +135,7 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview | bytearray:
         return self._scratch if self._answer is None else self._answer.room()
@@ -169,8 +173,10 @@ class _Connection(asyncio.BufferedProtocol):
     def is_quiet(self, seconds: float) -> bool:
         """Whether it can be used again: idle for no longer, and the server has neither ended it nor sent anything."""
         transport = self._transport
-        is_open = self._is_usable and transport is not None and not transport.is_closing()
-        return is_open and self.loop.time() - self.idle_since < seconds
+        if not self._is_usable or transport is None or transport.is_closing():
+            return False
+        # The loop may have been busy, and not have seen yet what has come.
+        return self.loop.time() - self.idle_since < seconds and not self._poll.poll(0)
 
     async def exchange(
         self, head: bytes, content: Sequence[bytes | memoryview], method: str, seconds: float | None

@@ -27,7 +27,7 @@ _FIELD = rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*((?:[!-~\x80-\xff]+(?:[\t ]+[!-
 _FIELDS = re.compile(rb"(?:%s)*" % _FIELD)
 _ONE_FIELD = re.compile(_FIELD)
 _FOLD = re.compile(rb"\r?\n[\t ]+")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[\t ]*(?:;[\t -~\x80-\xff]*)?\r?\n")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t -~\x80-\xff]*)?[\t ]*\r\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_TARGET = re.compile(r"[^!-~]")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
@@ -93,8 +93,8 @@ class AnswerReader:
         Whether another request may be sent on the connection; of a complete answer.
     """
 
-    __slots__ = ("_begin", "_end", "_is_chunked", "_is_direct", "_is_head", "_left", "_next", "_scratch", "_trailers")
-    __slots__ += ("body", "headers", "is_complete", "keeps_alive", "status")
+    __slots__ = ("_begin", "_end", "_is_chunked", "_is_direct", "_is_head", "_left", "_next", "_scratch")
+    __slots__ += ("_searched", "_trailers", "body", "headers", "is_complete", "keeps_alive", "status")
 
     def __init__(self, scratch: bytearray, method: str = "GET") -> None:
         self._scratch = memoryview(scratch)
@@ -103,6 +103,7 @@ class AnswerReader:
         self._is_head = method == "HEAD"
         self._is_chunked = self._is_direct = False
         self._left: int | None = 0  # bytes of the body, or of this chunk, that are still to come
+        self._searched = 0  # bytes of the head in which its end is not
         self._trailers = 0
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -157,14 +158,17 @@ class AnswerReader:
     def _read_head(self) -> bool:
         if self._begin == self._end:
             return False
-        found = _END_OF_HEAD.search(self._scratch, self._begin, self._end)
+        held = self._end - self._begin
+        found = _END_OF_HEAD.search(self._scratch, self._begin + max(self._searched - 3, 0), self._end)
         if found is None:
-            _check_beginning(bytes(self._scratch[self._begin : min(self._end, self._begin + _LONGEST_LINE)]))
-            if self._end - self._begin == len(self._scratch):
-                raise Broken(f"the head of the answer has more than {len(self._scratch):,} bytes")
+            if self._searched < _LONGEST_LINE:
+                _check_beginning(bytes(self._scratch[self._begin : self._begin + min(held, _LONGEST_LINE)]))
+            if held == len(self._scratch):
+                raise Broken(f"the head of the answer has more than {held:,} bytes")
+            self._searched = held
             return False
         minor, self.status, self.headers = _parsed_head(bytes(self._scratch[self._begin : found.end()]))
-        self._begin = found.end()
+        self._begin, self._searched = found.end(), 0
         if self.status == _SWITCHING_PROTOCOLS:
             raise Broken("the server switches to another protocol")
         if self.status >= 200:  # what is below precedes the answer
@@ -176,21 +180,18 @@ class AnswerReader:
         options = [option.strip() for option in self.headers.get("connection", "").lower().split(",")]
         self.keeps_alive = minor == 1 and "close" not in options
         coding, given = self.headers.get("transfer-encoding"), self.headers.get("content-length")
+        length = None if given is None else _length_of(given)
+        if coding is not None and coding.lower() != "chunked":
+            raise Broken(f"the answer comes in an unknown transfer coding, {coding[:40]!r}")
         self._next = AnswerReader._read_data
         if self._is_head or self.status in (204, 304):
             self._left = 0
         elif coding is not None:
-            if coding.lower() != "chunked":
-                raise Broken(f"the answer comes in an unknown transfer coding, {coding[:40]!r}")
             self._is_chunked, self._left, self._next = True, 0, AnswerReader._read_chunk_size
             self.keeps_alive &= given is None  # who sends both may mean either
-        elif given is not None:
-            lengths = {length.strip() for length in given.split(",")}
-            if len(lengths) != 1 or not _LENGTH.fullmatch(text := lengths.pop()):
-                raise Broken(f"the answer's length is {given[:40]!r}")
-            self._left = int(text)
         else:
-            self._left, self.keeps_alive = None, False
+            self._left = length
+            self.keeps_alive &= length is not None
         self.body = body_for(self.status, self.headers, None if self._is_chunked else self._left)
         if self._left == 0 and not self._is_chunked:
             self._complete()
@@ -232,7 +233,7 @@ class AnswerReader:
         line = self._line()
         if line is None:
             return False
-        if line.strip(b"\r\n"):
+        if line != b"\r\n":
             raise Broken("a chunk is longer than it says")
         self._next = AnswerReader._read_chunk_size
         return True
@@ -259,6 +260,13 @@ class AnswerReader:
             return None
         self._begin += len(line) + 1
         return line + end
+
+
+def _length_of(text: str) -> int:
+    lengths = {length.strip(" \t") for length in text.split(",")}
+    if len(lengths) != 1 or not _LENGTH.fullmatch(length := lengths.pop()):
+        raise Broken(f"the answer's length is {text[:40]!r}")
+    return int(length)
 
 
 def _check_beginning(text: bytes) -> None:

@@ -10,12 +10,13 @@ import httpx
 
 from farfunc_protocol.errors import ConnectionFailed
 
+from . import _sockets
 from ._address import Address
 from ._answers import HttpResponse, response_of
 from ._body import body_for
 from ._failures import AllTaken, Broken, CannotConnect, Silent
 from ._session import HttpRequest
-from ._sockets import CONNECT_SECONDS, LIMITS
+from ._sockets import CONNECT_SECONDS
 
 __all__ = ["AsyncHttpxPool", "HttpxPool"]
 
@@ -50,10 +51,9 @@ def _options(address: Address) -> dict[str, Any]:
 
 
 def _transport_options(address: Address) -> dict[str, Any]:
+    ours = _sockets.LIMITS
     limits = httpx.Limits(
-        max_connections=LIMITS.connections,
-        max_keepalive_connections=LIMITS.idle,
-        keepalive_expiry=LIMITS.idle_seconds,
+        max_connections=ours.connections, max_keepalive_connections=ours.idle, keepalive_expiry=ours.idle_seconds
     )
     # Where there is no TLS, the certificates need not be read, which takes 50 ms.
     return {"limits": limits, "verify": address.url.startswith("https:")}

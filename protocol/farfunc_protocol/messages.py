@@ -165,9 +165,7 @@ def _read_request(text: str) -> tuple[str, tuple[FlatTransform, ...], int | None
         raise InvalidRequest(
             f"{len(items)} transforms are given, {MAX_TRANSFORMS} are allowed", where="request.transforms"
         )
-    transforms = tuple(
-        FlatTransform.from_json(item, where=f"request.transforms[{i}]") for i, item in enumerate(items)
-    )
+    transforms = tuple(FlatTransform.from_json(item, where=f"request.transforms[{i}]") for i, item in enumerate(items))
     return check_reference(header["function"], "request.function"), transforms, check_seed(header.get("seed"))
 
 

@@ -49,6 +49,7 @@ __all__ = ["COMPLEX128_KEY", "MAX_HEADER_BYTES", "MEDIA_TYPE", "decode", "encode
 
 MEDIA_TYPE = "application/vnd.safetensors"
 
+
 def encode(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> list[bytes | memoryview]:
     """Write a file, as a list of buffers: the header, then one view for each tensor, not copied.
 
