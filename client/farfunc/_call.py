@@ -159,19 +159,25 @@ class Call:
         if earlier is not None:
             self.drawn_from, self._again = dict(earlier), True
 
-    def evaluate(self) -> list[Array] | Awaitable[list[Array]]:
-        """Ask the evaluator."""
+    def question(self) -> dict[str, Any]:
+        """What is asked of the evaluator: the arguments of :meth:`~farfunc._evaluator.Evaluator.evaluate`."""
         plan: Plan = self.entry.payload
-        evaluator = self.evaluator or default_evaluator()
         if plan.writes:
             self.front_end.check_overwrite(self.arrays, plan.written)
         arrays = [self.front_end.to_array(leaf) for leaf in self.arrays]
-        given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
+        asked: dict[str, Any] = {"function": self.entry.function, "transforms": plan.transforms, "arrays": arrays}
+        if self.entry.captures:
+            asked["captures"] = self.entry.captures
         if plan.is_random:
             if self.drawn_from is None:
                 self.drawn_from = self.front_end.draw(plan.draws)
-            given |= self.drawn_from
-        return evaluator.evaluate(self.entry.function, plan.transforms, arrays, **given)
+            asked |= self.drawn_from
+        return asked
+
+    def evaluate(self) -> list[Array] | Awaitable[list[Array]]:
+        """Ask the evaluator."""
+        evaluator = self.evaluator or default_evaluator()
+        return evaluator.evaluate(**self.question())
 
     def finish(self, arrays: Sequence[Array]) -> Any:
         """Put the result together from the leaves that the evaluator returned."""

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from farfunc_protocol.errors import ConnectionFailed
 
@@ -27,13 +27,21 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["AsyncConnection", "Connection"]
+__all__ = ["AsyncConnection", "Connection", "Deferred"]
 
 Result = TypeVar("Result")
 
 
+class _Begun(Protocol):
+    def finish(self) -> HttpResponse: ...
+
+    def cancel(self) -> None: ...
+
+
 class _Pool(Protocol):
     def request(self, request: HttpRequest) -> HttpResponse: ...
+
+    def begin(self, request: HttpRequest, wait: bool) -> _Begun | None: ...
 
     def close(self) -> None: ...
 
@@ -110,7 +118,13 @@ class Connection:
 
     def run(self, exchange: Exchange[Result]) -> Result:
         """Run a conversation to its end and return its result."""
-        response: HttpResponse | None = None
+        return self._run(exchange, None)
+
+    def later(self, exchange: Exchange[Result]) -> Deferred[Result]:
+        """A conversation whose first request is sent, and whose result is waited for, when its holder says so."""
+        return Deferred(self, exchange)
+
+    def _run(self, exchange: Exchange[Result], response: HttpResponse | None) -> Result:
         while True:
             try:
                 request = exchange.send(response) if response else next(exchange)
@@ -118,11 +132,12 @@ class Connection:
                 return finished.value
             response = self._send(request)
 
-    def _send(self, request: HttpRequest) -> HttpResponse:
+    def _send(self, request: HttpRequest, begun: _Begun | None = None) -> HttpResponse:
+        """Send a request until an answer is final; ``begun`` is the first attempt, where it was made already."""
         attempt, broken = 1, False
         while True:
             try:
-                response = self._current().request(request)
+                response = self._current().request(request) if begun is None else begun.finish()
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
                     return response
@@ -135,11 +150,37 @@ class Connection:
                 broken = True
             time.sleep(wait)
             attempt += 1
+            begun = None
 
     def close(self) -> None:
         """Close the connections."""
         self.is_closed = True
         self._finalizer()
+
+
+class Deferred(Generic[Result]):
+    """A conversation that is begun, and ended later: between the two are others."""
+
+    def __init__(self, connection: Connection, exchange: Exchange[Result]) -> None:
+        self._connection, self._exchange = connection, exchange
+        self._request = next(exchange)
+        self._begun: _Begun | None = None
+
+    def send(self, wait: bool) -> bool:
+        """Send the first request; False where all connections are in use, and it is not to wait for one."""
+        self._begun = self._connection._current().begin(self._request, wait)
+        return self._begun is not None
+
+    def result(self) -> Result:
+        """Run the conversation to its end."""
+        response = self._connection._send(self._request, self._begun)
+        return self._connection._run(self._exchange, response)
+
+    def cancel(self) -> None:
+        """Nobody wants the result."""
+        self._exchange.close()
+        if self._begun is not None:
+            self._begun.cancel()
 
 
 def _close_in(process: int, pool: _Pool) -> None:

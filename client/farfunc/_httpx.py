@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -17,6 +18,9 @@ from ._body import body_for
 from ._failures import AllTaken, Broken, CannotConnect, Silent
 from ._session import HttpRequest
 from ._sockets import CONNECT_SECONDS
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor  # at run time by those alone who map
 
 __all__ = ["AsyncHttpxPool", "HttpxPool"]
 
@@ -86,6 +90,22 @@ def _length(answer: httpx.Response) -> int | None:
     return int(text) if is_plain and "content-encoding" not in answer.headers else None
 
 
+class _Begun:
+    """A request on its way in a thread."""
+
+    def __init__(self, answer: Future[HttpResponse]) -> None:
+        self._answer = answer
+
+    def finish(self) -> HttpResponse:
+        try:
+            return self._answer.result()
+        except CancelledError:
+            raise Broken("its client has been closed") from None
+
+    def cancel(self) -> None:
+        self._answer.cancel()
+
+
 class HttpxPool:
     """Connections to one server, for any number of threads.
 
@@ -104,6 +124,7 @@ class HttpxPool:
             transport = httpx.HTTPTransport(**_transport_options(address))
         with _usable_proxies():
             self._client = httpx.Client(**_options(address), transport=transport)
+        self._threads: ThreadPoolExecutor | None = None
 
     def request(self, request: HttpRequest) -> HttpResponse:
         """Send a request and receive its answer; raises :class:`~farfunc._failures.TransportFailure`."""
@@ -113,7 +134,17 @@ class HttpxPool:
                 body.write(memoryview(part))
         return response_of(answer.status_code, answer.headers, body, self._url)
 
+    def begin(self, request: HttpRequest, wait: bool) -> _Begun:
+        """Send a request whose answer is received later, in a thread."""
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._threads = ThreadPoolExecutor(_sockets.LIMITS.connections, "farfunc")
+        return _Begun(self._threads.submit(self.request, request))
+
     def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def abandon(self) -> None:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 from ._address import Address
 from ._answers import HttpResponse, response_of
-from ._failures import AllTaken, Broken, CannotConnect, Silent, reason_of
+from ._failures import AllTaken, Broken, CannotConnect, Silent, TransportFailure, reason_of
 from ._http1 import SCRATCH_BYTES, AnswerReader, RequestHeads
 from ._session import HttpRequest
 
-__all__ = ["CONNECT_SECONDS", "LIMITS", "Limits", "SocketPool", "are_supported", "heads_for", "total_bytes"]
+__all__ = ["CONNECT_SECONDS", "LIMITS", "Begun", "Limits", "SocketPool", "are_supported", "heads_for", "total_bytes"]
 
 CONNECT_SECONDS = 5.0
 
@@ -89,18 +89,40 @@ class SocketPool:
         ------
         TransportFailure
         """
-        head = self._heads.of(request.method, request.path, request.headers, total_bytes(request.content))
         connection = self._take(request.seconds)
+        assert connection is not None
         is_reusable = False
         try:
-            answer = connection.exchange([head, *request.content], request.method, request.seconds)
+            connection.send([self._head(request), *request.content], request.seconds)
+            answer = connection.receive(request.method)
             is_reusable = answer.keeps_alive
         finally:
             # Also when a signal's handler raises: half an answer must not be there for the next request.
             self._give_back(connection, is_reusable)
         return response_of(answer.status, answer.headers, answer.body, self._address.url)
 
-    def _take(self, seconds: float | None) -> _Connection:
+    def begin(self, request: HttpRequest, wait: bool) -> Begun | None:
+        """Send a request whose answer is received later; None where that has to wait and is not to."""
+        try:
+            connection = self._take(request.seconds, wait)
+        except TransportFailure as error:
+            return Begun(self, None, request, error)
+        if connection is None:
+            return None
+        try:
+            connection.send([self._head(request), *request.content], request.seconds)
+        except TransportFailure as error:
+            self._give_back(connection, False)
+            return Begun(self, None, request, error)
+        except BaseException:
+            self._give_back(connection, False)
+            raise
+        return Begun(self, connection, request, None)
+
+    def _head(self, request: HttpRequest) -> bytes:
+        return self._heads.of(request.method, request.path, request.headers, total_bytes(request.content))
+
+    def _take(self, seconds: float | None, wait: bool = True) -> _Connection | None:
         deadline = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             while True:
@@ -115,6 +137,8 @@ class SocketPool:
                     connection = _Connection(self._address)
                     self._open.add(connection)  # it holds the place while it connects
                     break
+                if not wait:
+                    return None
                 self._waiting += 1
                 try:
                     left = None if deadline is None else deadline - time.monotonic()
@@ -160,10 +184,43 @@ class SocketPool:
             connection.close()
 
 
+class Begun:
+    """A request that was sent, or could not be; its answer is received by :meth:`finish`."""
+
+    def __init__(
+        self, pool: SocketPool, connection: _Connection | None, request: HttpRequest, error: TransportFailure | None
+    ) -> None:
+        self._pool, self._connection, self._request, self._error = pool, connection, request, error
+
+    def finish(self) -> HttpResponse:
+        """Receive the answer.
+
+        Raises
+        ------
+        TransportFailure
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            raise self._error or Broken("it was cancelled")
+        is_reusable = False
+        try:
+            answer = connection.receive(self._request.method)
+            is_reusable = answer.keeps_alive
+        finally:
+            self._pool._give_back(connection, is_reusable)
+        return response_of(answer.status, answer.headers, answer.body, self._pool._address.url)
+
+    def cancel(self) -> None:
+        """Give the connection up, and the answer with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool._give_back(connection, False)
+
+
 class _Connection:
     """One connection, and the scratch memory for what it receives."""
 
-    __slots__ = ("_address", "_is_interrupted", "_poll", "_scratch", "_seconds", "_socket", "idle_since")
+    __slots__ = ("_address", "_is_interrupted", "_is_sent", "_poll", "_scratch", "_seconds", "_socket", "idle_since")
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -171,6 +228,7 @@ class _Connection:
         self._socket: socket.socket | None = None
         self._seconds: float | None = None
         self._is_interrupted = False
+        self._is_sent = True
         self.idle_since = 0.0
 
     def connect(self) -> None:
@@ -195,16 +253,24 @@ class _Connection:
         """Whether it can be used again: idle for no longer, and the server has neither ended it nor sent anything."""
         return time.monotonic() - self.idle_since < seconds and not self._poll.poll(0)
 
-    def exchange(self, buffers: list[bytes | memoryview], method: str, seconds: float | None) -> AnswerReader:
-        """Send a request and receive the answer.
+    def send(self, buffers: list[bytes | memoryview], seconds: float | None) -> None:
+        """Send a request; for as long the server may be silent until its answer has come.
+
+        Raises
+        ------
+        Silent
+        """
+        if seconds != self._seconds:
+            self._limit(seconds)
+        self._is_sent = self._send(buffers, seconds)
+
+    def receive(self, method: str) -> AnswerReader:
+        """Receive the answer.
 
         Raises
         ------
         Broken, Silent
         """
-        if seconds != self._seconds:
-            self._limit(seconds)
-        is_sent = self._send(buffers, seconds)
         answer = AnswerReader(self._scratch, method)
         receive = self._socket.recv_into  # type: ignore[union-attr]  # it is connected
         try:
@@ -218,7 +284,7 @@ class _Connection:
             raise Silent from None
         except OSError as error:
             raise Broken(reason_of(error)) from error
-        answer.keeps_alive &= is_sent
+        answer.keeps_alive &= self._is_sent
         return answer
 
     def _limit(self, seconds: float | None) -> None:

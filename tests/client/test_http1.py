@@ -5,7 +5,7 @@ import json
 import h11
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from farfunc._body import Plain
@@ -195,6 +195,7 @@ PIECES = [b"HTTP/1.1 200 OK", b"HTTP/1.0 204 No", b"\r\n", b"\n", b"\r\n\r\n", b
 PIECES += [b"transfer-encoding: chunked", b"connection: close", b"a: b", b" folded", b":", b"\x00", b"HTTP/1.1 100 C"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join), st.lists(st.integers(1, 9), min_size=1))
 @example(OK + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", [1])
 @example(b"HTTP/1.1 200 OK\r\n\r\n", [3])

@@ -1,4 +1,4 @@
-"""Connections over sockets, where httpx would not be: large bodies, hostile servers, interrupts, Unix domain sockets."""
+"""Connections over sockets: large bodies, hostile servers, interrupts, Unix domain sockets."""
 
 import asyncio
 import gc

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farfunc_protocol.arrays import Array
@@ -33,6 +33,7 @@ def outcome(read):
     return list(tensors), tensors, metadata
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=5).filter(lambda name: name != "__metadata__"),
                     arrays(), max_size=5),
@@ -59,6 +60,7 @@ def test_a_part_of_a_file(end, is_known):
     assert outcome(received(data, (7,), end if is_known else None).tensors) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(FILE) - 1), st.integers(0, 255), st.booleans())
 def test_a_damaged_file(place, byte, is_known):
     data = bytearray(FILE)
