@@ -60,6 +60,10 @@ class HttpResponse:
 
 def response_of(status: int, headers: Mapping[str, str], body: Body, url: str) -> HttpResponse:
     """What has come back, all of it."""
+    if "content-encoding" in headers and isinstance(body, Plain):
+        from ._compression import decoded  # for those alone who ask for it
+
+        body = decoded(status, headers, body, url)
     if isinstance(body, Incoming):
         return HttpResponse(status, headers, b"", url, body)
     assert isinstance(body, Plain)

@@ -8,7 +8,7 @@ from typing import Protocol
 from farfunc_protocol.incoming import Incoming
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE
 
-__all__ = ["NO_BODY", "Body", "Plain", "body_for", "media_type_of"]
+__all__ = ["NO_BODY", "Body", "Plain", "body_for", "file_or_plain", "media_type_of"]
 
 _SMALL_BYTES = 1 << 16
 """A smaller answer is received into one buffer, of which its arrays are views."""
@@ -82,5 +82,15 @@ def media_type_of(headers: Mapping[str, str]) -> str:
 
 def body_for(status: int, headers: Mapping[str, str], length: int | None) -> Body:
     """Memory for the body of an answer: that of its tensors where it is a large file of such."""
-    is_file = 200 <= status < 300 and "content-encoding" not in headers and media_type_of(headers) == BINARY_MEDIA_TYPE
-    return Incoming(length) if is_file and (length is None or length > _SMALL_BYTES) else Plain(length)
+    if "content-encoding" in headers or (length is not None and length <= _SMALL_BYTES):
+        return Plain(length)
+    return Incoming(length) if _is_file(status, headers) else Plain(length)
+
+
+def file_or_plain(status: int, headers: Mapping[str, str]) -> Incoming | Plain:
+    """The same for what was decoded, whose length nobody knows."""
+    return Incoming() if _is_file(status, headers) else Plain(None)
+
+
+def _is_file(status: int, headers: Mapping[str, str]) -> bool:
+    return 200 <= status < 300 and media_type_of(headers) == BINARY_MEDIA_TYPE

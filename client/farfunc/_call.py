@@ -15,14 +15,14 @@ import numpy as np
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import TransformError
 from farfunc_protocol.graph import TensorType
-from farfunc_protocol.pytree import TreeSpec, flatten, spec_tree
+from farfunc_protocol.pytree import TreeSpec, spec_tree
 from farfunc_protocol.transforms import Transform
 
 from ._cache import Entry, TraceCache
 from ._evaluator import Evaluator, default_evaluator
 from ._fingerprint import Fingerprint
 from ._front_ends import front_end_for, torch_front_end
-from ._hints import Hint, Structure, hint_for, structure_of
+from ._hints import Hint, Structure, hint_for, take_apart
 from ._plan import Plan, make_plan
 from ._signals import NeedsTorch
 from ._tracing import FrontEnd, StaticLeaves
@@ -128,8 +128,7 @@ class Call:
         evaluator: Evaluator | None,
     ) -> Call:
         """Find the trace that serves a call, or make it."""
-        leaves, tree = flatten((args, kwargs))
-        structure = structure_of(tree)
+        leaves, tree, structure = take_apart(args, kwargs)
         hint = hint_for(func, structure)
         while True:
             front_end = torch_front_end() if hint.needs_torch else front_end_for(func, leaves)

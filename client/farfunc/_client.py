@@ -47,12 +47,15 @@ class Client(Transforms):
     Parameters
     ----------
     url:
-        ``http://host:port``; None for the server of calls that name none
-        (:func:`farfunc.current_client`).
+        ``http://host:port``, or ``unix:///path/of/a/socket`` on this machine; None for the server of calls that
+        name none (:func:`farfunc.current_client`).
     token:
         Sent as a bearer token; None for the variable ``FARFUNC_TOKEN``.
     timeout:
         Seconds that one evaluation may take, on the server too; None for the server's limit.
+    compress:
+        Whether arrays travel compressed (zstd), which pays where the network is slower than a few hundred
+        megabits per second. Needs ``pip install 'farfunc[zstd]'``.
     transport:
         An httpx transport to use instead of the network, for tests.
 
@@ -60,6 +63,8 @@ class Client(Transforms):
     ------
     ConnectionFailed
         If ``url`` is no URL. Whether a server answers there is seen at the first call.
+    InvalidRequest
+        If it is to compress, and the package for it is not installed.
 
     >>> import numpy as np
     >>> import farfunc
@@ -75,10 +80,11 @@ class Client(Transforms):
         *,
         token: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        compress: bool = False,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = _address(url, token)
-        self._session = Session(timeout=timeout)
+        self._session = Session(timeout=timeout, compress=compress)
         self._connection = Connection(self.address, transport)
 
     def __repr__(self) -> str:
@@ -238,10 +244,11 @@ class AsyncClient(Transforms):
         *,
         token: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        compress: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.address = _address(url, token)
-        self._session = Session(timeout=timeout)
+        self._session = Session(timeout=timeout, compress=compress)
         self._connection = AsyncConnection(self.address, transport)
 
     def __repr__(self) -> str:

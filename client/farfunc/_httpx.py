@@ -90,6 +90,12 @@ def _length(answer: httpx.Response) -> int | None:
     return int(text) if is_plain and "content-encoding" not in answer.headers else None
 
 
+def _whole(answer: httpx.Response, url: str) -> HttpResponse:
+    """What a transport of the user's own has read, and httpx decoded."""
+    headers = {name: value for name, value in answer.headers.items() if name != "content-encoding"}
+    return HttpResponse(answer.status_code, headers, answer.content, url)
+
+
 class _Begun:
     """A request on its way in a thread."""
 
@@ -129,8 +135,10 @@ class HttpxPool:
     def request(self, request: HttpRequest) -> HttpResponse:
         """Send a request and receive its answer; raises :class:`~farfunc._failures.TransportFailure`."""
         with _failures(), self._client.stream(**_request(request)) as answer:
+            if answer.is_stream_consumed:
+                return _whole(answer, self._url)
             body = body_for(answer.status_code, answer.headers, _length(answer))
-            for part in answer.iter_bytes():
+            for part in answer.iter_raw():
                 body.write(memoryview(part))
         return response_of(answer.status_code, answer.headers, body, self._url)
 
@@ -165,8 +173,10 @@ class AsyncHttpxPool:
         """Send a request and receive its answer; raises :class:`~farfunc._failures.TransportFailure`."""
         with _failures():
             async with self._client.stream(**_request(request)) as answer:
+                if answer.is_stream_consumed:
+                    return _whole(answer, self._url)
                 body = body_for(answer.status_code, answer.headers, _length(answer))
-                async for part in answer.aiter_bytes():
+                async for part in answer.aiter_raw():
                     body.write(memoryview(part))
         return response_of(answer.status_code, answer.headers, body, self._url)
 

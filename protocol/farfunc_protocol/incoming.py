@@ -75,6 +75,15 @@ class Incoming:
             self.filled(count)
             view = view[count:]
 
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a fault, or more has come than the file should have: nothing that follows is kept."""
+        if self._fault is not None:
+            return True
+        if not self._is_read or self._header is None:
+            return False
+        return self._received > 8 + len(self._header) + (self._entries[-1].end if self._entries else 0)
+
     def tensors(self) -> tuple[dict[str, Array], dict[str, str]]:
         """What :func:`farfunc_protocol.safetensors.decode` returns of the whole file.
 

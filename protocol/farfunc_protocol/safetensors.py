@@ -154,7 +154,8 @@ def decode(
 def _check_writable(name: Any, array: Any) -> None:
     if not isinstance(name, str) or name == METADATA:
         raise ProtocolError(f"{shown(name)} is not a name for a tensor", remedy="choose another string")
-    _check_text(name, f"tensors[{shown(name)}]")
+    if not name.isascii():
+        _check_text(name, f"tensors[{shown(name)}]")
     if not isinstance(array, Array):
         raise InvalidArray(
             f"{type(array).__qualname__} is not an Array", where=f"tensors[{name!r}]", remedy="use Array.from_numpy"
