@@ -144,8 +144,10 @@ class Client(Transforms):
         >>> import numpy as np
         >>> import farfunc
         >>> with farfunc.Client() as client:
-        ...     list(client.map(client.grad(lambda x: x**3), [1.0, 2.0, 3.0]))
-        [3.0, 12.0, 27.0]
+        ...     for gradient in client.map(client.grad(lambda x: x**3), [1.0, 2.0]):
+        ...         print(gradient)
+        3.0
+        12.0
         """
         limit = check_concurrency(concurrency)
         return map_calls(func, tuple(map(iter, (iterable, *iterables))), self._later, limit)
@@ -293,9 +295,11 @@ class AsyncClient(Transforms):
         >>> import farfunc
         >>> async def main():
         ...     async with farfunc.AsyncClient() as client:
-        ...         return [y async for y in client.map(client.grad(lambda x: x**3), [1.0, 2.0])]
+        ...         async for gradient in client.map(client.grad(lambda x: x**3), [1.0, 2.0]):
+        ...             print(gradient)
         >>> asyncio.run(main())
-        [3.0, 12.0]
+        3.0
+        12.0
         """
         limit = check_concurrency(concurrency)
         return map_async(func, tuple(map(iter, (iterable, *iterables))), self, limit)

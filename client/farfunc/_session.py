@@ -231,7 +231,7 @@ class Session:
     def download(self, reference: str) -> Exchange[Function]:
         """The function itself."""
         path = f"{_function_path(reference)}/graph?format=safetensors"
-        return read_binary((yield HttpRequest("GET", path, headers={"accept": BINARY_MEDIA_TYPE})), function_from_bytes)
+        return read_binary((yield HttpRequest("GET", path, headers={"accept": BINARY_MEDIA_TYPE})), _stored_function)
 
     def fetch(self, reference: str) -> Exchange[tuple[FunctionInfo, Function]]:
         """Both: what is known of a function, and the very function that this was said of."""
@@ -256,6 +256,14 @@ class Session:
         response = yield HttpRequest("DELETE", _function_path(reference), repeatable=False)
         if response.status != 204:  # the one success that has no content type
             read_json(response, lambda _: None)
+
+
+def _stored_function(content: Any) -> Function:
+    function = function_from_bytes(content)
+    for constant in function.constants:
+        if constant is not None:
+            constant.data.flags.writeable = False  # its identity is that of these bytes
+    return function
 
 
 def _seconds(timeout: Any) -> float:
