@@ -28,7 +28,7 @@ def require_zstandard() -> Any:
         It is not installed.
     """
     try:
-        import zstandard
+        import zstandard  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InvalidRequest(
             "compression needs the package zstandard, which is not installed",

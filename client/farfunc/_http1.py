@@ -93,8 +93,23 @@ class AnswerReader:
         Whether another request may be sent on the connection; of a complete answer.
     """
 
-    __slots__ = ("_begin", "_end", "_is_chunked", "_is_direct", "_is_head", "_left", "_next", "_scratch")
-    __slots__ += ("_searched", "_trailers", "body", "headers", "is_complete", "keeps_alive", "status")
+    __slots__ = (
+        "_begin",
+        "_end",
+        "_is_chunked",
+        "_is_direct",
+        "_is_head",
+        "_left",
+        "_next",
+        "_scratch",
+        "_searched",
+        "_trailers",
+        "body",
+        "headers",
+        "is_complete",
+        "keeps_alive",
+        "status",
+    )
 
     def __init__(self, scratch: bytearray, method: str = "GET") -> None:
         self._scratch = memoryview(scratch)

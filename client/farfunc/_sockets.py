@@ -51,6 +51,9 @@ LIMITS = Limits()
 _BUFFERS_AT_ONCE = 512
 """Of one call of the kernel, which takes 1,024 (``IOV_MAX``)."""
 
+_LONGEST_POLL = 2.0**31 - 1
+"""Milliseconds; poll takes no more."""
+
 are_supported = hasattr(socket.socket, "sendmsg") and hasattr(select, "poll") and hasattr(socket, "MSG_DONTWAIT")
 
 
@@ -318,7 +321,7 @@ class _Connection:
             if poll is None:
                 poll = select.poll()
                 poll.register(given, select.POLLIN | select.POLLOUT)
-            events = poll.poll(None if seconds is None else max(1.0, seconds * 1000.0))
+            events = poll.poll(None if seconds is None else min(max(1.0, seconds * 1000.0), _LONGEST_POLL))
             if not events:
                 raise Silent
             if events[0][1] & ~select.POLLOUT:

@@ -118,7 +118,7 @@ class Incoming:
         except FarfuncError as error:
             self._fault = error
         if self._parts and self._fault is None:
-            self._room = memoryview(self._parts.pop())
+            self._room = self._parts.pop().data
         elif not self._room:  # more than there should be, or what nobody can read: counted, and dropped
             self._room = memoryview(bytearray(_SHARED_BYTES))
 
@@ -166,4 +166,4 @@ def _array(entry: Entry, piece: np.ndarray, start: int) -> Array:
     if piece.dtype == entry.dtype.storage and piece.shape == entry.shape and entry.dtype.name != "bool":
         return Array(entry.dtype.name, entry.shape, piece)
     part = piece.reshape(-1).view(np.uint8)[entry.start - start : entry.end - start]
-    return Array.from_buffer(memoryview(part), entry.dtype, entry.shape, where=entry.where)
+    return Array.from_buffer(part.data, entry.dtype, entry.shape, where=entry.where)

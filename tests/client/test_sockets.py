@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import os
+import random
 import signal
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -151,6 +153,22 @@ class TestLargeBodies:
             first, second = client(url)(post(bytes(200_000_000)), get())
         assert [first.status, second.status] == [413, 413]
         assert numbers == [0, 1]  # what is left of the body would be taken for a request
+
+    @pytest.mark.parametrize("seconds", [None, 1e9, 1e-9])
+    def test_any_time_limit(self, client, seconds):
+        """The kernel's clocks and Python's have limits of their own."""
+
+        def answer(connection, number):
+            while read_request(connection):
+                respond(connection)
+
+        with raw_server(answer) as url:
+            send = client(url)
+            if seconds is not None and seconds < 1:
+                with pytest.raises(farfunc.TimeLimitExceeded):
+                    send(post(bytes(20_000_000), seconds=seconds))
+            else:
+                assert send(post(bytes(20_000_000), seconds=seconds), get(seconds=seconds))[1].status == 200
 
     def test_a_server_that_reads_nothing_is_silent(self, client):
         end = threading.Event()
@@ -478,3 +496,83 @@ class TestUnixDomainSockets:
         with pytest.raises(farfunc.ConnectionFailed, match=words) as caught:
             farfunc.Client(url)
         assert "/run/farfunc.sock" in caught.value.remedy
+
+
+def _whims(connection, number):
+    """Answer each request with its own path, in one of the ways that networks and servers have."""
+    whim = random.Random(number)
+    while request := read_request(connection):
+        path = request.split(b" ")[1]
+        content = path * whim.choice([1, 100, 20_000])
+        if whim.random() < 0.5:
+            head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(content)
+            data = head + content
+        else:
+            sizes = [whim.randrange(1, 50_000) for _ in range(5)]
+            parts = [content[sum(sizes[:k]) : sum(sizes[: k + 1])] for k in range(5)] + [content[sum(sizes) :]]
+            chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts if part)
+            data = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+        match whim.randrange(12):
+            case 0:
+                return
+            case 1:
+                connection.sendall(data[: whim.randrange(len(data))])
+                return
+            case 2:
+                connection.sendall(data)
+                return
+            case 3:
+                connection.sendall(data + b"HTTP/1.1 408 Late\r\ncontent-length: 0\r\n\r\n")
+            case 4:
+                for start in range(0, len(data), 997):
+                    connection.sendall(data[start : start + 997])
+            case _:
+                connection.sendall(data)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_whatever_happens_no_answer_is_another_request_s(kind):
+    policy, right, failed = RetryPolicy(attempts=4, pause=0.0), [], []
+
+    def check(path, response):
+        content = bytes(response.content)
+        assert content == path.encode() * (len(content) // len(path))
+        right.append(path)
+
+    def work(connection, thread):
+        for call in range(40):
+            path = f"/{thread}-{call}!"
+            try:
+                check(path, connection.run(exchange(get(path))))
+            except farfunc.ConnectionFailed:
+                failed.append(path)
+
+    async def work_later(connection, task):
+        for call in range(40):
+            path = f"/{task}-{call}!"
+            running = asyncio.ensure_future(connection.run(exchange(get(path))))
+            if call % 9 == 8:
+                await asyncio.sleep(0)
+                running.cancel()
+            try:
+                check(path, await running)
+            except (farfunc.ConnectionFailed, asyncio.CancelledError):
+                failed.append(path)
+
+    async def main(url):
+        connection = AsyncConnection(Address(url), None, policy)
+        await asyncio.gather(*(work_later(connection, task) for task in range(12)))
+        await connection.close()
+
+    with raw_server(_whims) as url:
+        if kind == "async":
+            asyncio.run(main(url))
+        else:
+            connection = Connection(Address(url), None, policy)
+            with ThreadPoolExecutor(12) as threads:
+                for future in [threads.submit(work, connection, thread) for thread in range(12)]:
+                    future.result(60)
+            connection.close()
+    assert len(right) + len(failed) == 12 * 40
+    assert len(right) > 12 * 40 * 0.8
