@@ -133,7 +133,7 @@ class Client(Transforms):
         iterable, iterables:
             One for each argument.
         concurrency:
-            How many calls may be on their way. So many items are taken before the first result is there.
+            How many calls may be on their way. At most twice as many items are taken ahead of the next result.
 
         Yields
         ------

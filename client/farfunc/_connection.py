@@ -18,7 +18,7 @@ from farfunc_protocol.errors import ConnectionFailed
 from . import _sockets
 from ._address import Address
 from ._answers import HttpResponse
-from ._failures import TransportFailure
+from ._failures import Silent, TransportFailure
 from ._retry import RetryPolicy, explain, proxy_before
 from ._session import Exchange, HttpRequest
 
@@ -33,6 +33,8 @@ Result = TypeVar("Result")
 
 
 class _Begun(Protocol):
+    def fileno(self) -> int | None: ...
+
     def finish(self) -> HttpResponse: ...
 
     def cancel(self) -> None: ...
@@ -171,6 +173,26 @@ class Deferred(Generic[Result]):
         self._begun = self._connection._current().begin(self._request, wait)
         return self._begun is not None
 
+    def fileno(self) -> int | None:
+        """What can be read from when the answer comes; None where nothing tells that."""
+        return None if self._begun is None else self._begun.fileno()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the server may be silent until it answers."""
+        return self._request.seconds
+
+    def receive(self) -> None:
+        """Take the answer in; its connection is free for another."""
+        if self._begun is not None:
+            self._begun = _Received.of(self._begun)
+
+    def expire(self) -> None:
+        """The server was silent for too long: what :meth:`result` raises."""
+        if self._begun is not None:
+            self._begun.cancel()
+        self._begun = _Received(None, Silent())
+
     def result(self) -> Result:
         """Run the conversation to its end."""
         response = self._connection._send(self._request, self._begun)
@@ -181,6 +203,32 @@ class Deferred(Generic[Result]):
         self._exchange.close()
         if self._begun is not None:
             self._begun.cancel()
+
+
+class _Received:
+    """An answer, or what has failed, until someone asks for it."""
+
+    def __init__(self, response: HttpResponse | None, error: Exception | None) -> None:
+        self._response, self._error = response, error
+
+    @classmethod
+    def of(cls, begun: _Begun) -> _Received:
+        try:
+            return cls(begun.finish(), None)
+        except Exception as error:  # noqa: BLE001 - raised when it is asked for
+            return cls(None, error)
+
+    def fileno(self) -> None:
+        return None
+
+    def finish(self) -> HttpResponse:
+        if self._error is not None:
+            raise self._error
+        assert self._response is not None
+        return self._response
+
+    def cancel(self) -> None:
+        pass
 
 
 def _close_in(process: int, pool: _Pool) -> None:

@@ -102,6 +102,9 @@ class _Begun:
     def __init__(self, answer: Future[HttpResponse]) -> None:
         self._answer = answer
 
+    def fileno(self) -> None:
+        """Nothing tells when a thread is done."""
+
     def finish(self) -> HttpResponse:
         try:
             return self._answer.result()

@@ -6,6 +6,7 @@ server's work, whose batches these calls fill. The first goes alone: with it the
 
 from __future__ import annotations
 
+import select
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ DEFAULT_CONCURRENCY = 32
 """Calls on their way at once."""
 
 _MOST = 4096
+_LONGEST_POLL = 2.0**31 - 1
+"""Milliseconds; poll takes no more."""
 
 
 class Later(Protocol):
@@ -34,6 +37,23 @@ class Later(Protocol):
 
     def send(self, wait: bool) -> bool:
         """Send it; False, where no connection is free and it is not to wait for one."""
+        ...
+
+    def fileno(self) -> int | None:
+        """What can be read from when the answer comes; None where nothing tells that."""
+        ...
+
+    @property
+    def seconds(self) -> float | None:
+        """How long there may be silence until it comes."""
+        ...
+
+    def receive(self) -> None:
+        """Take the answer in, so that its connection is free; :meth:`result` tells it."""
+        ...
+
+    def expire(self) -> None:
+        """There was silence for too long, which :meth:`result` tells."""
         ...
 
     def result(self) -> list[Array]:
@@ -81,7 +101,7 @@ def map_calls(
     following: _Item | None = None
     try:
         while True:
-            while len(sent) < (concurrency if items.is_known else 1) and not (sent and sent[-1].is_alone):
+            while _has_room(sent, concurrency if items.is_known else 1):
                 following = following or items.following()
                 if following is None:
                     break
@@ -91,10 +111,39 @@ def map_calls(
                 following = None
             if not sent:
                 return
+            if sent[0].is_waiting and len(sent) > 1 and not _receive(sent):
+                continue  # others came first: their connections are free
             yield items.finished(sent.popleft())
     finally:
         for item in sent:
             item.cancel()
+
+
+def _has_room(sent: deque[_Item], concurrency: int) -> bool:
+    """Whether another may be sent: of those that wait, and of those whose answers wait for their turn."""
+    if not sent:
+        return True
+    if sent[-1].is_alone or len(sent) >= 2 * concurrency:
+        return False
+    return len(sent) < concurrency or sum([item.is_waiting for item in sent]) < concurrency
+
+
+def _receive(sent: deque[_Item]) -> bool:
+    """Wait until an answer comes, and take in all that have; whether it is the turn of one of them."""
+    waiting = {number: item for item in sent if (number := item.fileno()) is not None}
+    first = sent[0]
+    if first.fileno() is None:
+        return True  # nothing tells when it comes
+    poll = select.poll()
+    for number in waiting:
+        poll.register(number, select.POLLIN)
+    come = [waiting[number] for number, _ in poll.poll(first.milliseconds)]
+    for item in come:
+        if item is not first:
+            item.receive()
+    if not come:
+        first.expire()
+    return not come or first in come
 
 
 async def map_async(
@@ -105,20 +154,25 @@ async def map_async(
 
     items = _Items(func, iterators, evaluator)
     sent: deque[tuple[_Item, asyncio.Future[Any]]] = deque()
+    waiting: set[asyncio.Future[Any]] = set()
     try:
         while True:
-            while len(sent) < (concurrency if items.is_known else 1) and not (sent and sent[-1][0].is_alone):
+            most = concurrency if items.is_known else 1
+            while not sent or (len(waiting) < most and len(sent) < 2 * most and not sent[-1][0].is_alone):
                 item = items.following()
                 if item is None:
                     break
                 sent.append((item, asyncio.ensure_future(item.evaluated())))
+                waiting.add(sent[-1][1])
             if not sent:
                 return
-            item, answer = sent.popleft()
-            try:
-                yield await _awaited(items, item, answer)
-            finally:
-                answer.cancel()
+            item, answer = sent[0]
+            if answer in waiting:
+                _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if answer in waiting:
+                    continue  # others came first: their connections are free
+            sent.popleft()
+            yield await _awaited(items, item, answer)
     finally:
         for _, answer in sent:
             answer.cancel()
@@ -148,11 +202,14 @@ class _Item:
         What failed; raised when it is this call's turn.
     is_alone:
         Whether what it writes to may be what a later call reads.
+    is_waiting:
+        Whether it was sent, and its answer has not come.
     """
 
     def __init__(self, number: int, call: Call | None, error: BaseException | None) -> None:
         self.number, self.call, self.error = number, call, error
         self.is_alone = error is not None or (call is not None and bool(call.entry.payload.writes))
+        self.is_waiting = False
         self._later: Later | None = None
 
     def begin(self, begin: Callable[[Mapping[str, Any]], Later], wait: bool) -> bool:
@@ -161,10 +218,34 @@ class _Item:
         try:
             if self._later is None:
                 self._later = begin(self.call.question())
-            return self._later.send(wait)
+            self.is_waiting = self._later.send(wait)
+            return self.is_waiting
         except Exception as error:  # noqa: BLE001 - raised in its turn
             self.error, self.is_alone = error, True
             return True
+
+    def fileno(self) -> int | None:
+        """What its answer comes from; None where there is none to come, or nothing that tells."""
+        return self._later.fileno() if self.is_waiting and self._later is not None else None
+
+    @property
+    def milliseconds(self) -> float | None:
+        """How long to wait for it."""
+        assert self._later is not None
+        seconds = self._later.seconds
+        return None if seconds is None else min(max(1.0, 1000.0 * seconds), _LONGEST_POLL)
+
+    def expire(self) -> None:
+        """It has not come for too long."""
+        assert self._later is not None
+        self._later.expire()
+        self.is_waiting = False
+
+    def receive(self) -> None:
+        """Take its answer in before its turn."""
+        assert self._later is not None
+        self._later.receive()
+        self.is_waiting = False
 
     def result(self) -> Any:
         """Its result, in its turn."""

@@ -195,6 +195,10 @@ class Begun:
     ) -> None:
         self._pool, self._connection, self._request, self._error = pool, connection, request, error
 
+    def fileno(self) -> int | None:
+        """What can be read from when the answer comes."""
+        return None if self._connection is None else self._connection.fileno()
+
     def finish(self) -> HttpResponse:
         """Receive the answer.
 
@@ -327,6 +331,10 @@ class _Connection:
             if events[0][1] & ~select.POLLOUT:
                 return False
         return True
+
+    def fileno(self) -> int | None:
+        """That of the socket."""
+        return None if self._socket is None or self._socket.fileno() < 0 else self._socket.fileno()
 
     def interrupt(self) -> None:
         """Wake the thread that waits for it."""
