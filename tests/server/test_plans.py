@@ -290,10 +290,24 @@ def test_compiled_code_serves_after_it_was_checked_and_outlives_the_engine(compi
         for _ in range(5):
             found = engine.evaluate(function, (JACREV,), [given], identity=spec.function)
             np.testing.assert_allclose(found[0].data, expected[0].data, rtol=1e-12, atol=1e-14)
+            settle(engine)  # no flat program is made, nor takes the place of code that is on trial
         plan = only_plan(engine)
         assert plan.id == spec.digest
         assert plan.stage is Stage.COMPILED
         assert [record.calls for record in plan.records] == [3, 0, 2]
+
+
+@pytest.mark.timeout(600)
+def test_where_compiled_code_is_given_up_a_flat_program_is_made(compiled):
+    folder, function, spec = compiled
+    engine = Engine(packages=folder)
+    given = array(np.ones((4, 4)))
+    for number in range(8):
+        engine.evaluate(function, (JACREV,), [given], identity=spec.function)
+        if number == 1:
+            only_plan(engine).give_up(Stage.COMPILED, "for this test")
+        settle(engine)
+    assert only_plan(engine).stage is Stage.FLAT
 
 
 @pytest.mark.timeout(600)

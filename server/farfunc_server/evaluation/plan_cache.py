@@ -171,7 +171,8 @@ class PlanCache:
 
     def _consider(self, program: Program, plan: Plan) -> None:
         """Note what would make a plan faster, by how often it was used."""
-        if plan.calls == _FLATTEN_AT - 1 and plan.is_open(Stage.FLAT):
+        if not plan.is_noted and plan.calls >= _FLATTEN_AT - 1 and plan.is_open(Stage.FLAT):
+            plan.is_noted = True
             self._idle_work.append((self._flatten, program, plan))
         if self._packages is None or not program.identity or not plan.is_open(Stage.COMPILED):
             return

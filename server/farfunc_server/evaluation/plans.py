@@ -113,8 +113,8 @@ class Plan:
         Which program serves.
     records:
         By stage.
-    is_hot:
-        Whether its machine code has been asked for.
+    is_noted, is_hot:
+        Whether its flat program and its machine code have been asked for.
     looked_at:
         When the machine code was last looked for, on the clock of ``time.monotonic``.
     """
@@ -128,6 +128,7 @@ class Plan:
     bytes: int = 1 << 14
     stage: Stage = Stage.PLAIN
     records: tuple[StageRecord, ...] = field(default_factory=lambda: tuple(StageRecord() for _ in Stage))
+    is_noted: bool = False
     is_hot: bool = False
     looked_at: float = 0.0
     _programs: dict[Stage, Run] = field(default_factory=dict)
@@ -158,9 +159,10 @@ class Plan:
         return self.seconds is None or other is None or self.seconds < calls * other
 
     def is_open(self, stage: Stage) -> bool:
-        """Whether a program of this stage is still to be made."""
+        """Whether a program of this stage is still to be made: there is none, nor one that is faster."""
         record = self.records[stage]
-        return self.stage < stage and record.note is None and record.made_in is None
+        best = self.stage if self._candidate is None else max(self.stage, self._candidate)
+        return best < stage and record.note is None and record.made_in is None
 
     def offer(self, stage: Stage, program: Run, made_in: float, bytes: int = 0) -> None:
         """Give the plan a faster program, which serves once it has been seen to agree."""
