@@ -153,7 +153,7 @@ def concurrent(machine: Machine, effort: Effort, without_batching: FarfuncServer
                     alone = {**machine.addresses, "farfunc": without_batching.url}
                     runs[f"{way}, without batching"] = (both, way, alone)
             if key == "sin":
-                for way in ("echo-raw", "echo-httpx"):
+                for way in ("echo-raw", "echo-farfunc", "echo-httpx"):
                     runs[way] = (both, way, machine.addresses)
             failures: dict[str, str] = {}
             if key == "two-ms" and effort.peers:

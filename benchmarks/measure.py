@@ -23,6 +23,7 @@ ENVIRONMENTS: Mapping[str, str] = {
     "compiled": "local",
     "numpy": "thin",
     "raw": "thin",
+    "echo-farfunc": "thin",
     "echo-httpx": "thin",
     "echo-raw": "thin",
     "torch": "torch",

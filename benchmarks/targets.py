@@ -98,7 +98,10 @@ def _calls(run: _Run) -> list[Judged]:
     return [
         _quotient(run, "Panda arm, one state, farfunc ÷ local eager jacrev", "≤ 0.5", "panda-jacrev", "eager"),
         _quotient(run, "Panda arm, one state, farfunc ÷ local eager jacfwd", "≤ 0.5", "panda-jacfwd", "eager"),
-        _quotient(run, "sin n = 5, farfunc ÷ echo of the same bytes through httpx", "≤ 1.6", "sin", "echo-httpx"),
+        _quotient(
+            run, "sin n = 5, farfunc ÷ echo of the same bytes through its own transport", "≤ 1.6", "sin", "echo-farfunc"
+        ),
+        _quotient(run, "sin n = 5, farfunc ÷ the same echo through httpx", "≤ 1.6", "sin", "echo-httpx"),
         _quotient(run, f"{large} eager", "≤ 0.8", "mlp-large-batch", "eager"),
         _quotient(run, f"{large} compiled", "≤ 1.3", "mlp-large-batch", "compiled"),
     ]
@@ -143,6 +146,7 @@ def _loads(run: _Run) -> list[Judged]:
         ("two-ms", "a function of about 2 ms, raw, with batching ÷ without", "≥ 3", "raw", "raw, without batching"),
         ("two-ms", "a function of about 2 ms, farfunc ÷ Tesseract", "≥ 5", "numpy", "tesseract"),
         ("sin", "a tiny function, raw HTTP ÷ echo through the same clients", "≥ 0.6", "raw", "echo-raw"),
+        ("sin", "a tiny function, farfunc ÷ echo through its own transport", "≥ 0.6", "numpy", "echo-farfunc"),
         ("sin", "a tiny function, farfunc ÷ echo through httpx", "≥ 0.6", "numpy", "echo-httpx"),
     ]
     return [

@@ -22,6 +22,7 @@ TITLES: Mapping[str, str] = {
     "numpy": "NumPy client",
     "torch": "torch client",
     "raw": "raw HTTP",
+    "echo-farfunc": "echo, farfunc's transport",
     "echo-httpx": "echo, httpx",
     "echo-raw": "echo, http.client",
     "tesseract": "Tesseract",
@@ -93,6 +94,7 @@ def ways_of(environment: str) -> Mapping[str, Way]:
         return {
             "numpy": ways_farfunc.NumpyClient,
             "raw": ways_farfunc.Raw,
+            "echo-farfunc": ways_echo.EchoFarfunc,
             "echo-httpx": ways_echo.EchoHttpx,
             "echo-raw": ways_echo.EchoRaw,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,12 +12,16 @@ import httpx
 import numpy as np
 
 from cases import Case
+from farfunc._address import Address
+from farfunc._answers import HttpResponse
+from farfunc._connection import Connection
+from farfunc._session import HttpRequest
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE, encode_request
 from ways import Addresses
 from ways_farfunc import exchanged, recorded_request
 
-__all__ = ["EchoHttpx", "EchoRaw"]
+__all__ = ["EchoFarfunc", "EchoHttpx", "EchoRaw"]
 
 _HEADERS = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE}
 
@@ -30,16 +34,46 @@ class _Echo:
         self.request = recorded_request(case, np, case.argument, addresses.farfunc)
         self.url = addresses.echo
 
-    def body(self, argument: np.ndarray) -> bytes:
+    def buffers(self, argument: np.ndarray) -> list[bytes | memoryview]:
         """The request that farfunc's client would send."""
-        return b"".join(encode_request(replace(self.request, arrays=(Array.from_numpy(argument),))))
+        return encode_request(replace(self.request, arrays=(Array.from_numpy(argument),)))
+
+    def body(self, argument: np.ndarray) -> bytes:
+        """The same in one piece."""
+        return b"".join(self.buffers(argument))
 
     def array(self, result: Any) -> None:
         return None
 
 
+class EchoFarfunc(_Echo):
+    """Through the connections of farfunc's client, buffers as it sends them; the answer is received, not decoded."""
+
+    def __init__(self, case: Case, addresses: Addresses) -> None:
+        super().__init__(case, addresses)
+        self.connection = Connection(Address.parse(self.url))
+
+    def bind(self, argument: np.ndarray) -> Callable[[], Any]:
+        request = HttpRequest("POST", "/echo", self.buffers(argument), _HEADERS, 60.0)
+        connection = self.connection
+
+        def conversation() -> Generator[HttpRequest, HttpResponse, HttpResponse]:
+            return (yield request)
+
+        def call() -> HttpResponse:
+            answer = connection.run(conversation())
+            if answer.status != 200:
+                raise RuntimeError(f"{answer.status}: {bytes(answer.content[:500])!r}")
+            return answer
+
+        return call
+
+    def close(self) -> None:
+        self.connection.close()
+
+
 class EchoHttpx(_Echo):
-    """Through httpx with the settings of farfunc's client."""
+    """Through httpx with the settings that farfunc's client gives it."""
 
     def __init__(self, case: Case, addresses: Addresses) -> None:
         super().__init__(case, addresses)

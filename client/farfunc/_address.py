@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import socket
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from farfunc_protocol.errors import ConnectionFailed, Unauthorized
 
 __all__ = ["Address"]
+
+_UNIX = "unix://"
+_LONGEST_SOCKET_PATH = 107
+"""``sun_path`` of Linux has 108 bytes, one of them the end."""
 
 _UNPRINTABLE = re.compile(r"[^!-~]")
 
@@ -21,7 +27,7 @@ class Address:
     Attributes
     ----------
     url:
-        ``http://host:port``, perhaps with a path, without a slash at the end.
+        ``http://host:port``, perhaps with a path, without a slash at the end; or ``unix:///path/of/a/socket``.
     token:
         What is sent as a bearer token; None for a server that asks for none.
     """
@@ -46,6 +52,9 @@ class Address:
         if not isinstance(url, str):
             raise _no_url(url)
         url = url.strip()  # of a variable that was read from a file
+        if url.startswith(_UNIX):
+            _check_socket_path(url.removeprefix(_UNIX))
+            return cls(url, _checked_token(token))
         try:
             parts = urlsplit(url)
             has_host = bool(parts.hostname) and parts.port != 0  # a port beyond 65535 raises ValueError
@@ -61,12 +70,37 @@ class Address:
             raise _no_url(url)
         if _UNPRINTABLE.search(url):
             raise _no_url(url)
-        if not isinstance(token, str | None):
-            raise Unauthorized(f"the token is no text but {type(token).__name__}", remedy="give token='...'")
-        token = (token or "").strip()
-        if _UNPRINTABLE.search(token):
-            raise Unauthorized("the token holds a space or a character that is not ASCII", remedy="check FARFUNC_TOKEN")
-        return cls(url.rstrip("/"), token or None)
+        return cls(url.rstrip("/"), _checked_token(token))
+
+    @property
+    def socket_path(self) -> str | None:
+        """The path of a Unix domain socket; None for an address of the network.
+
+        >>> Address.parse("unix:///run/farfunc.sock").socket_path
+        '/run/farfunc.sock'
+        """
+        return self.url.removeprefix(_UNIX) if self.url.startswith(_UNIX) else None
+
+    @property
+    def hostname(self) -> str:
+        """The host, without its port."""
+        return urlsplit(self.url).hostname or "localhost"
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def host(self) -> str:
+        """What the header ``Host`` says: the host, and the port where it is not the scheme's own."""
+        return "localhost" if self.socket_path is not None else urlsplit(self.url).netloc
+
+    @property
+    def path(self) -> str:
+        """What stands before every route."""
+        return "" if self.socket_path is not None else urlsplit(self.url).path
 
     @property
     def is_this_machine(self) -> bool:
@@ -75,12 +109,37 @@ class Address:
         >>> Address("http://127.0.0.1:8017").is_this_machine, Address("http://gpu:8017").is_this_machine
         (True, False)
         """
+        if self.socket_path is not None:
+            return True
         host = urlsplit(self.url).hostname or ""
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
             return host == "localhost" or host.endswith(".localhost")  # RFC 6761, 6.3
         return address.is_loopback or address.is_unspecified
+
+
+def _checked_token(token: object) -> str | None:
+    if not isinstance(token, str | None):
+        raise Unauthorized(f"the token is no text but {type(token).__name__}", remedy="give token='...'")
+    token = (token or "").strip()
+    if _UNPRINTABLE.search(token):
+        raise Unauthorized("the token holds a space or a character that is not ASCII", remedy="check FARFUNC_TOKEN")
+    return token or None
+
+
+def _check_socket_path(path: str) -> None:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConnectionFailed("this system has no Unix domain sockets", remedy="give http://host:port")
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise ConnectionFailed(
+            f"{_UNIX + path!r} names no Unix domain socket", remedy=f"give its whole path: {_UNIX}/run/farfunc.sock"
+        )
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ConnectionFailed(
+            f"the path {path!r} is longer than the {_LONGEST_SOCKET_PATH} bytes that a Unix domain socket's may have",
+            remedy="serve on a socket with a shorter path: farfunc serve --uds /run/farfunc.sock",
+        )
 
 
 def _no_url(url: object) -> ConnectionFailed:

@@ -15,9 +15,12 @@ from farfunc_protocol.errors import (
     UnsupportedVersion,
     from_problem,
 )
+from farfunc_protocol.incoming import Incoming
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE
 
-__all__ = ["HttpResponse", "error_of", "read_binary", "read_json"]
+from ._body import Body, Plain, media_type_of
+
+__all__ = ["HttpResponse", "error_of", "read_binary", "read_json", "response_of"]
 
 Result = TypeVar("Result")
 
@@ -31,17 +34,40 @@ _CHECK_URL = "check that the URL is that of a farfunc server, and any proxy befo
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What came back. The names of headers are in small letters, or found in any; ``url`` is the server's."""
+    """What came back.
+
+    Attributes
+    ----------
+    status, headers, content:
+        The names of headers are in small letters, or found in any.
+    url:
+        The server's.
+    file:
+        In place of the content, a large file of tensors, received into their memory.
+    """
 
     status: int
     headers: Mapping[str, str]
-    content: bytes
+    content: bytes | bytearray
     url: str = "the address"
+    file: Incoming | None = None
 
     @property
     def media_type(self) -> str:
         """The content type without its parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return media_type_of(self.headers)
+
+
+def response_of(status: int, headers: Mapping[str, str], body: Body, url: str) -> HttpResponse:
+    """What has come back, all of it."""
+    if "content-encoding" in headers and isinstance(body, Plain):
+        from ._compression import decoded  # for those alone who ask for it
+
+        body = decoded(status, headers, body, url)
+    if isinstance(body, Incoming):
+        return HttpResponse(status, headers, b"", url, body)
+    assert isinstance(body, Plain)
+    return HttpResponse(status, headers, body.content(), url)
 
 
 def error_of(response: HttpResponse) -> FarfuncError | None:
@@ -63,7 +89,7 @@ def error_of(response: HttpResponse) -> FarfuncError | None:
     )
 
 
-def read_binary(response: HttpResponse, read: Callable[[bytes], Result]) -> Result:
+def read_binary(response: HttpResponse, read: Callable[[Any], Result]) -> Result:
     """Read a safetensors answer.
 
     Raises
@@ -75,7 +101,8 @@ def read_binary(response: HttpResponse, read: Callable[[bytes], Result]) -> Resu
     ProtocolError
         It is damaged.
     """
-    return _read(response, BINARY_MEDIA_TYPE, lambda: read(response.content))
+    content = response.content if response.file is None else response.file
+    return _read(response, BINARY_MEDIA_TYPE, lambda: read(content))
 
 
 def read_json(response: HttpResponse, read: Callable[[Any], Result]) -> Result:

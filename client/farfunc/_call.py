@@ -15,14 +15,14 @@ import numpy as np
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import TransformError
 from farfunc_protocol.graph import TensorType
-from farfunc_protocol.pytree import TreeSpec, flatten, spec_tree
+from farfunc_protocol.pytree import TreeSpec, spec_tree
 from farfunc_protocol.transforms import Transform
 
 from ._cache import Entry, TraceCache
 from ._evaluator import Evaluator, default_evaluator
 from ._fingerprint import Fingerprint
 from ._front_ends import front_end_for, torch_front_end
-from ._hints import Hint, Structure, hint_for, structure_of
+from ._hints import Hint, Structure, hint_for, take_apart
 from ._plan import Plan, make_plan
 from ._signals import NeedsTorch
 from ._tracing import FrontEnd, StaticLeaves
@@ -128,8 +128,7 @@ class Call:
         evaluator: Evaluator | None,
     ) -> Call:
         """Find the trace that serves a call, or make it."""
-        leaves, tree = flatten((args, kwargs))
-        structure = structure_of(tree)
+        leaves, tree, structure = take_apart(args, kwargs)
         hint = hint_for(func, structure)
         while True:
             front_end = torch_front_end() if hint.needs_torch else front_end_for(func, leaves)
@@ -159,19 +158,25 @@ class Call:
         if earlier is not None:
             self.drawn_from, self._again = dict(earlier), True
 
-    def evaluate(self) -> list[Array] | Awaitable[list[Array]]:
-        """Ask the evaluator."""
+    def question(self) -> dict[str, Any]:
+        """What is asked of the evaluator: the arguments of :meth:`~farfunc._evaluator.Evaluator.evaluate`."""
         plan: Plan = self.entry.payload
-        evaluator = self.evaluator or default_evaluator()
         if plan.writes:
             self.front_end.check_overwrite(self.arrays, plan.written)
         arrays = [self.front_end.to_array(leaf) for leaf in self.arrays]
-        given: dict[str, Any] = {"captures": self.entry.captures} if self.entry.captures else {}
+        asked: dict[str, Any] = {"function": self.entry.function, "transforms": plan.transforms, "arrays": arrays}
+        if self.entry.captures:
+            asked["captures"] = self.entry.captures
         if plan.is_random:
             if self.drawn_from is None:
                 self.drawn_from = self.front_end.draw(plan.draws)
-            given |= self.drawn_from
-        return evaluator.evaluate(self.entry.function, plan.transforms, arrays, **given)
+            asked |= self.drawn_from
+        return asked
+
+    def evaluate(self) -> list[Array] | Awaitable[list[Array]]:
+        """Ask the evaluator."""
+        evaluator = self.evaluator or default_evaluator()
+        return evaluator.evaluate(**self.question())
 
     def finish(self, arrays: Sequence[Array]) -> Any:
         """Put the result together from the leaves that the evaluator returned."""

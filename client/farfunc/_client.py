@@ -7,7 +7,7 @@ call that names none is decided in :mod:`farfunc._default_client`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
 
 from ._address import Address
-from ._connection import AsyncConnection, Connection
+from ._connection import AsyncConnection, Connection, Deferred
 from ._default_address import default_address
 from ._functions import FunctionHandle, trace_for_registration
+from ._map import DEFAULT_CONCURRENCY, check_concurrency, map_async, map_calls
 from ._session import FunctionInfo, Session
 from ._transforms import Transforms
 
@@ -46,12 +47,15 @@ class Client(Transforms):
     Parameters
     ----------
     url:
-        ``http://host:port``; None for the server of calls that name none
-        (:func:`farfunc.current_client`).
+        ``http://host:port``, or ``unix:///path/of/a/socket`` on this machine; None for the server of calls that
+        name none (:func:`farfunc.current_client`).
     token:
         Sent as a bearer token; None for the variable ``FARFUNC_TOKEN``.
     timeout:
         Seconds that one evaluation may take, on the server too; None for the server's limit.
+    compress:
+        Whether arrays travel compressed (zstd), which pays where the network is slower than a few hundred
+        megabits per second. Needs ``pip install 'farfunc[zstd]'``.
     transport:
         An httpx transport to use instead of the network, for tests.
 
@@ -59,6 +63,8 @@ class Client(Transforms):
     ------
     ConnectionFailed
         If ``url`` is no URL. Whether a server answers there is seen at the first call.
+    InvalidRequest
+        If it is to compress, and the package for it is not installed.
 
     >>> import numpy as np
     >>> import farfunc
@@ -74,10 +80,11 @@ class Client(Transforms):
         *,
         token: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        compress: bool = False,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = _address(url, token)
-        self._session = Session(timeout=timeout)
+        self._session = Session(timeout=timeout, compress=compress)
         self._connection = Connection(self.address, transport)
 
     def __repr__(self) -> str:
@@ -104,6 +111,49 @@ class Client(Transforms):
     ) -> list[Array]:
         """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
         return self._connection.run(self._session.evaluate(function, transforms, arrays, seed, captures, generator))
+
+    def map(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        *iterables: Iterable[Any],
+        concurrency: int = DEFAULT_CONCURRENCY,
+    ) -> Iterator[Any]:
+        """Call a function with each item, with several calls on their way at once.
+
+        As the builtin ``map``: results come in the order of the items, nothing is called before the first is
+        asked for, and the shortest iterable ends it. The calls are independent, so that functions and shapes
+        that ``vmap`` cannot take will do; where it can, ``vmap`` is one call, and faster.
+
+        Parameters
+        ----------
+        func:
+            What a transform has returned; of another function its value is computed. The handle of a registered
+            function is one, too.
+        iterable, iterables:
+            One for each argument.
+        concurrency:
+            How many calls may be on their way. At most twice as many items are taken ahead of the next result.
+
+        Yields
+        ------
+        result:
+            That of each call. Where one fails, its error is raised in its turn, and names the item:
+            ``items[3]``. What comes after it is not waited for.
+
+        >>> import numpy as np
+        >>> import farfunc
+        >>> with farfunc.Client() as client:
+        ...     for gradient in client.map(client.grad(lambda x: x**3), [1.0, 2.0]):
+        ...         print(gradient)
+        3.0
+        12.0
+        """
+        limit = check_concurrency(concurrency)
+        return map_calls(func, tuple(map(iter, (iterable, *iterables))), self._later, limit)
+
+    def _later(self, question: Mapping[str, Any]) -> Deferred[list[Array]]:
+        return self._connection.later(self._session.evaluate(**question))
 
     def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
@@ -196,10 +246,11 @@ class AsyncClient(Transforms):
         *,
         token: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
+        compress: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.address = _address(url, token)
-        self._session = Session(timeout=timeout)
+        self._session = Session(timeout=timeout, compress=compress)
         self._connection = AsyncConnection(self.address, transport)
 
     def __repr__(self) -> str:
@@ -228,6 +279,30 @@ class AsyncClient(Transforms):
         return await self._connection.run(
             self._session.evaluate(function, transforms, arrays, seed, captures, generator)
         )
+
+    def map(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        *iterables: Iterable[Any],
+        concurrency: int = DEFAULT_CONCURRENCY,
+    ) -> AsyncIterator[Any]:
+        """Call a function with each item, with several calls on their way at once: for ``async for``.
+
+        Parameters are those of :meth:`Client.map`, and so is what it yields.
+
+        >>> import asyncio
+        >>> import farfunc
+        >>> async def main():
+        ...     async with farfunc.AsyncClient() as client:
+        ...         async for gradient in client.map(client.grad(lambda x: x**3), [1.0, 2.0]):
+        ...             print(gradient)
+        >>> asyncio.run(main())
+        3.0
+        12.0
+        """
+        limit = check_concurrency(concurrency)
+        return map_async(func, tuple(map(iter, (iterable, *iterables))), self, limit)
 
     async def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any

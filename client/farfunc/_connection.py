@@ -1,7 +1,8 @@
-"""Run a conversation over httpx: once for ordinary code, once for asyncio.
+"""Run a conversation over a pool of connections: once for ordinary code, once for asyncio.
 
-The two classes differ in ``await``, and in what a pool of connections belongs to: a process, or an
-event loop. What is said is in :mod:`farfunc._session`, when to try again in :mod:`farfunc._retry`.
+The two classes differ in ``await``, and in what a pool belongs to: a process, or an event loop. What is said
+is in :mod:`farfunc._session`, when to try again in :mod:`farfunc._retry`. Plain HTTP goes over sockets
+(:mod:`farfunc._sockets`); TLS, proxies and transports of the user's own are httpx's (:mod:`farfunc._httpx`).
 """
 
 from __future__ import annotations
@@ -10,53 +11,54 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import httpx
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from farfunc_protocol.errors import ConnectionFailed
 
+from . import _sockets
 from ._address import Address
 from ._answers import HttpResponse
-from ._retry import RetryPolicy, explain
+from ._failures import Silent, TransportFailure
+from ._retry import RetryPolicy, explain, proxy_before
 from ._session import Exchange, HttpRequest
 
 if TYPE_CHECKING:
-    import asyncio  # at run time by those alone who use it: it takes a tenth of what importing us does
+    import asyncio  # at run time by those alone who use it, and so httpx: they take long to import
 
-__all__ = ["AsyncConnection", "Connection"]
+    import httpx
+
+__all__ = ["AsyncConnection", "Connection", "Deferred"]
 
 Result = TypeVar("Result")
 
-_CONNECT_SECONDS = 5.0
-_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
+
+class _Begun(Protocol):
+    def fileno(self) -> int | None: ...
+
+    def finish(self) -> HttpResponse: ...
+
+    def cancel(self) -> None: ...
 
 
-def _options(address: Address) -> dict[str, Any]:
-    headers = {"authorization": f"Bearer {address.token}"} if address.token else {}
-    return {"base_url": address.url, "headers": headers, "follow_redirects": False, **_transport_options(address)}
+class _Pool(Protocol):
+    def request(self, request: HttpRequest) -> HttpResponse: ...
+
+    def begin(self, request: HttpRequest, wait: bool) -> _Begun | None: ...
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
 
 
-def _transport_options(address: Address) -> dict[str, Any]:
-    # Where there is no TLS, the certificates need not be read, which takes 50 ms.
-    return {"limits": _LIMITS, "verify": address.url.startswith("https:")}
+class _AsyncPool(Protocol):
+    async def request(self, request: HttpRequest) -> HttpResponse: ...
+
+    async def close(self) -> None: ...
 
 
-def _request(request: HttpRequest) -> dict[str, Any]:
-    return {
-        "method": request.method,
-        "url": request.path,
-        "content": b"".join(request.content) if request.content else None,
-        "headers": dict(request.headers),
-        "timeout": httpx.Timeout(request.seconds, connect=_CONNECT_SECONDS),
-    }
-
-
-def _bad_proxy(error: Exception) -> ConnectionFailed:
-    return ConnectionFailed(
-        f"the proxy that the environment names cannot be used: {error}",
-        remedy="correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or add the server's host to NO_PROXY",
-    )
+def _needs_httpx(address: Address, transport: object) -> bool:
+    is_plain = address.socket_path is not None or address.url.startswith("http:")
+    return transport is not None or not is_plain or not _sockets.are_supported or proxy_before(address) is not None
 
 
 def _closed(address: Address) -> ConnectionFailed:
@@ -85,23 +87,22 @@ class Connection:
         self.is_closed = False
         self._transport = transport
         self._policy = policy or RetryPolicy()
-        self._inherited: list[httpx.Client] = []
+        self._inherited: list[_Pool] = []
         self._lock = threading.Lock()
         self._open()
 
     def _open(self) -> None:
-        transport = self._transport
-        if transport is None and self.address.is_this_machine:
-            # A transport of one's own passes by the proxies of the environment.
-            transport = httpx.HTTPTransport(**_transport_options(self.address))
-        try:
-            self._pool = httpx.Client(**_options(self.address), transport=transport)
-        except (ImportError, ValueError) as error:
-            raise _bad_proxy(error) from None
+        self._pool: _Pool
+        if _needs_httpx(self.address, self._transport):
+            from ._httpx import HttpxPool
+
+            self._pool = HttpxPool(self.address, self._transport)
+        else:
+            self._pool = _sockets.SocketPool(self.address)
         self._process = os.getpid()
         self._finalizer = weakref.finalize(self, _close_in, self._process, self._pool)
 
-    def _current(self) -> httpx.Client:
+    def _current(self) -> _Pool:
         if self.is_closed:
             raise _closed(self.address)
         if self._process != os.getpid():
@@ -110,15 +111,22 @@ class Connection:
 
     def _leave_to_parent(self) -> None:
         # In a forked child the sockets are shared with the parent: answers would be mixed up. The
-        # old pool is kept, untouched: closing it takes locks that a thread of the parent may hold.
+        # old pool is kept: its locks may be held by a thread of the parent.
         with self._lock:
             if self._process != os.getpid():
+                self._pool.abandon()
                 self._inherited.append(self._pool)
                 self._open()
 
     def run(self, exchange: Exchange[Result]) -> Result:
         """Run a conversation to its end and return its result."""
-        response: HttpResponse | None = None
+        return self._run(exchange, None)
+
+    def later(self, exchange: Exchange[Result]) -> Deferred[Result]:
+        """A conversation whose first request is sent, and whose result is waited for, when its holder says so."""
+        return Deferred(self, exchange)
+
+    def _run(self, exchange: Exchange[Result], response: HttpResponse | None) -> Result:
         while True:
             try:
                 request = exchange.send(response) if response else next(exchange)
@@ -126,26 +134,25 @@ class Connection:
                 return finished.value
             response = self._send(request)
 
-    def _send(self, request: HttpRequest) -> HttpResponse:
+    def _send(self, request: HttpRequest, begun: _Begun | None = None) -> HttpResponse:
+        """Send a request until an answer is final; ``begun`` is the first attempt, where it was made already."""
         attempt, broken = 1, False
         while True:
             try:
-                answer = self._current().request(**_request(request))
-                response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
+                response = self._current().request(request) if begun is None else begun.finish()
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
                     return response
-            except httpx.TransportError as error:
+            except TransportFailure as error:
+                if self.is_closed:  # by another thread, since the request was begun
+                    raise _closed(self.address) from None
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
                     raise explain(error, request, self.address, attempt, broken) from error
                 broken = True
-            except RuntimeError:
-                if self.is_closed:  # by another thread, since it was looked up
-                    raise _closed(self.address) from None
-                raise
             time.sleep(wait)
             attempt += 1
+            begun = None
 
     def close(self) -> None:
         """Close the connections."""
@@ -153,7 +160,78 @@ class Connection:
         self._finalizer()
 
 
-def _close_in(process: int, pool: httpx.Client) -> None:
+class Deferred(Generic[Result]):
+    """A conversation that is begun, and ended later: between the two are others."""
+
+    def __init__(self, connection: Connection, exchange: Exchange[Result]) -> None:
+        self._connection, self._exchange = connection, exchange
+        self._request = next(exchange)
+        self._begun: _Begun | None = None
+
+    def send(self, wait: bool) -> bool:
+        """Send the first request; False where all connections are in use, and it is not to wait for one."""
+        self._begun = self._connection._current().begin(self._request, wait)
+        return self._begun is not None
+
+    def fileno(self) -> int | None:
+        """What can be read from when the answer comes; None where nothing tells that."""
+        return None if self._begun is None else self._begun.fileno()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the server may be silent until it answers."""
+        return self._request.seconds
+
+    def receive(self) -> None:
+        """Take the answer in; its connection is free for another."""
+        if self._begun is not None:
+            self._begun = _Received.of(self._begun)
+
+    def expire(self) -> None:
+        """The server was silent for too long: what :meth:`result` raises."""
+        if self._begun is not None:
+            self._begun.cancel()
+        self._begun = _Received(None, Silent())
+
+    def result(self) -> Result:
+        """Run the conversation to its end."""
+        response = self._connection._send(self._request, self._begun)
+        return self._connection._run(self._exchange, response)
+
+    def cancel(self) -> None:
+        """Nobody wants the result."""
+        self._exchange.close()
+        if self._begun is not None:
+            self._begun.cancel()
+
+
+class _Received:
+    """An answer, or what has failed, until someone asks for it."""
+
+    def __init__(self, response: HttpResponse | None, error: Exception | None) -> None:
+        self._response, self._error = response, error
+
+    @classmethod
+    def of(cls, begun: _Begun) -> _Received:
+        try:
+            return cls(begun.finish(), None)
+        except Exception as error:  # noqa: BLE001 - raised when it is asked for
+            return cls(None, error)
+
+    def fileno(self) -> None:
+        return None
+
+    def finish(self) -> HttpResponse:
+        if self._error is not None:
+            raise self._error
+        assert self._response is not None
+        return self._response
+
+    def cancel(self) -> None:
+        pass
+
+
+def _close_in(process: int, pool: _Pool) -> None:
     if process == os.getpid():
         pool.close()
 
@@ -171,25 +249,26 @@ class AsyncConnection:
         self.is_closed = False
         self._transport = transport
         self._policy = policy or RetryPolicy()
-        self._pools: dict[asyncio.AbstractEventLoop, httpx.AsyncClient] = {}
+        self._pools: dict[asyncio.AbstractEventLoop, _AsyncPool] = {}
 
-    def _current(self) -> httpx.AsyncClient:
+    def _current(self) -> _AsyncPool:
         if self.is_closed:
             raise _closed(self.address)
         loop = _running_loop()
-        if loop not in self._pools:
+        pool = self._pools.get(loop)
+        if pool is None:
             self._pools = {other: pool for other, pool in self._pools.items() if not other.is_closed()}
-            self._pools[loop] = self._open()
-        return self._pools[loop]
+            pool = self._pools[loop] = self._open()
+        return pool
 
-    def _open(self) -> httpx.AsyncClient:
-        transport = self._transport
-        if transport is None and self.address.is_this_machine:
-            transport = httpx.AsyncHTTPTransport(**_transport_options(self.address))
-        try:
-            return httpx.AsyncClient(**_options(self.address), transport=transport)
-        except (ImportError, ValueError) as error:
-            raise _bad_proxy(error) from None
+    def _open(self) -> _AsyncPool:
+        if _needs_httpx(self.address, self._transport):
+            from ._httpx import AsyncHttpxPool
+
+            return AsyncHttpxPool(self.address, self._transport)
+        from ._async_sockets import AsyncSocketPool
+
+        return AsyncSocketPool(self.address)
 
     async def run(self, exchange: Exchange[Result]) -> Result:
         """Run a conversation to its end and return its result."""
@@ -205,20 +284,17 @@ class AsyncConnection:
         attempt, broken = 1, False
         while True:
             try:
-                answer = await self._current().request(**_request(request))
-                response = HttpResponse(answer.status_code, answer.headers, answer.content, self.address.url)
+                response = await self._current().request(request)
                 wait = self._policy.after_response(response, attempt)
                 if wait is None:
                     return response
-            except httpx.TransportError as error:
+            except TransportFailure as error:
+                if self.is_closed:  # by another task, since the request was begun
+                    raise _closed(self.address) from None
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
                     raise explain(error, request, self.address, attempt, broken) from error
                 broken = True
-            except RuntimeError:
-                if self.is_closed:  # by another task, since it was looked up
-                    raise _closed(self.address) from None
-                raise
             await _sleep(wait)
             attempt += 1
 
@@ -227,7 +303,7 @@ class AsyncConnection:
         self.is_closed = True
         pool = self._pools.pop(_running_loop(), None)
         if pool is not None:
-            await pool.aclose()
+            await pool.close()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:

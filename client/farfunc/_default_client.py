@@ -27,7 +27,9 @@ _anyone = Transforms()
 """Evaluates with the current client of the moment: the server may be another one by then."""
 
 
-def connect(url: str, *, token: str | None = None, timeout: float | None = DEFAULT_TIMEOUT) -> Client:
+def connect(
+    url: str, *, token: str | None = None, timeout: float | None = DEFAULT_TIMEOUT, compress: bool = False
+) -> Client:
     """Make ``url`` the server of all calls that name no client, and return its client.
 
     Parameters are those of :class:`Client`. The server must answer: what is wrong is said here
@@ -41,7 +43,7 @@ def connect(url: str, *, token: str | None = None, timeout: float | None = DEFAU
     Unauthorized
         If the server does not take the token.
     """
-    client = Client(url, token=token, timeout=timeout)
+    client = Client(url, token=token, timeout=timeout, compress=compress)
     try:
         client.greet()
     except BaseException:

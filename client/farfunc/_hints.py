@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from farfunc_protocol.pytree import TreeSpec
+import numpy as np
 
-__all__ = ["Hint", "Structure", "hint_for", "structure_of"]
+from farfunc_protocol.pytree import TreeSpec, flatten
+
+__all__ = ["Hint", "Structure", "hint_for", "take_apart"]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,13 +50,31 @@ _MOST_STRUCTURES = 1024
 _structures: dict[TreeSpec, Structure] = {}
 
 
-def structure_of(tree: TreeSpec) -> Structure:
+def _structure_of(tree: TreeSpec) -> Structure:
     found = _structures.get(tree)
     if found is None:
         if len(_structures) >= _MOST_STRUCTURES:
             _structures.clear()
         found = _structures.setdefault(tree, Structure(tree))
     return found
+
+
+_LEAF_CLASSES = {np.ndarray, np.float64, np.float32, float, complex, int, bool, str, type(None)}
+
+
+def take_apart(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], TreeSpec, Structure]:
+    """The leaves of a call's arguments, and their structure."""
+    if not kwargs and _LEAF_CLASSES.issuperset(map(type, args)):  # as in most calls: the structure is their number
+        tree, structure = _of_leaves(len(args))
+        return list(args), tree, structure
+    leaves, tree = flatten((args, kwargs))
+    return leaves, tree, _structure_of(tree)
+
+
+@lru_cache(64)
+def _of_leaves(count: int) -> tuple[TreeSpec, Structure]:
+    _, tree = flatten(((None,) * count, {}))
+    return tree, _structure_of(tree)
 
 
 _MOST_HINTS = 1024

@@ -7,20 +7,16 @@ import urllib.request
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx
-
 from farfunc_protocol.errors import ConnectionFailed, FarfuncError, TimeLimitExceeded, WorkerDied
 
 from ._address import Address
 from ._answers import HttpResponse, error_of
+from ._failures import AllTaken, Broken, Silent, TransportFailure
 from ._session import HttpRequest
 
-__all__ = ["RetryPolicy", "explain"]
+__all__ = ["RetryPolicy", "explain", "proxy_before"]
 
 _BUSY = 503
-_BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
-"""The connection was there, and ended before the answer did."""
-
 
 _SEE_LOG = "see whether the server still runs, and what its log says"
 
@@ -60,29 +56,29 @@ class RetryPolicy:
             return None
         return wait * (1 + 0.25 * random.random())  # clients refused together do not come back together
 
-    def after_failure(self, request: HttpRequest, error: httpx.TransportError, attempt: int) -> float | None:
+    def after_failure(self, request: HttpRequest, error: TransportFailure, attempt: int) -> float | None:
         """Seconds to wait before sending again; None to raise :func:`explain`'s error."""
-        if isinstance(error, _BROKEN) and request.repeatable and attempt < self.attempts:
+        if isinstance(error, Broken) and request.repeatable and attempt < self.attempts:
             return self.pause * attempt
         return None
 
 
 def explain(
-    error: httpx.TransportError, request: HttpRequest, address: Address, attempts: int, broken: bool
+    error: TransportFailure, request: HttpRequest, address: Address, attempts: int, broken: bool
 ) -> FarfuncError:
     """The error that the user sees; ``broken`` tells whether an earlier attempt had a connection, which broke."""
     url, reason = address.url, str(error) or type(error).__name__
-    if isinstance(error, httpx.PoolTimeout):
+    if isinstance(error, AllTaken):
         return TimeLimitExceeded(
             f"all connections to {url} were taken for {request.seconds:g} seconds",
             remedy="make fewer calls at once: vmap computes many in one",
         )
-    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+    if isinstance(error, Silent):
         return TimeLimitExceeded(
             f"{url} was silent for {request.seconds:g} seconds",
             remedy="give the client a longer timeout: farfunc.connect(url, timeout=seconds)",
         )
-    if isinstance(error, _BROKEN):
+    if isinstance(error, Broken):
         times = f" {attempts} times" if attempts > 1 else ""
         return ConnectionFailed(
             f"the connection to {url} broke{times} before the answer was complete ({reason})",
@@ -103,7 +99,7 @@ def explain(
             f"the certificate of {url} is not trusted ({reason})",
             remedy="set SSL_CERT_FILE to the certificate of the authority that signed it",
         )
-    proxy = _proxy_before(address)
+    proxy = proxy_before(address)
     if proxy is not None:
         return ConnectionFailed(
             f"no farfunc server answers at {url} through the proxy {proxy} of the environment ({reason})",
@@ -115,7 +111,7 @@ def explain(
     )
 
 
-def _proxy_before(address: Address) -> str | None:
+def proxy_before(address: Address) -> str | None:
     """The proxy that the environment names for an address, as ``host:port``."""
     parts = urlsplit(address.url)
     if address.is_this_machine or urllib.request.proxy_bypass(parts.hostname or ""):

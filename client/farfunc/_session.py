@@ -10,7 +10,7 @@ from __future__ import annotations
 import builtins
 import re
 import weakref
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -142,10 +142,23 @@ class Session:
     ----------
     timeout:
         Seconds that one evaluation may take, on the server too; None for the server's limit.
+    compress:
+        Whether bodies are compressed, in both directions.
+
+    Raises
+    ------
+    InvalidRequest
+        If ``timeout`` is no such number, or what compresses is not installed.
     """
 
-    def __init__(self, *, timeout: float | None = None) -> None:
+    def __init__(self, *, timeout: float | None = None, compress: bool = False) -> None:
         self.timeout = None if timeout is None else _seconds(timeout)
+        self._compress: Callable[[Sequence[bytes | memoryview]], Sequence[bytes | memoryview] | None] | None = None
+        if compress:
+            from ._compression import compressed, require_zstd  # for those alone who ask for it
+
+            require_zstd()
+            self._compress = compressed
 
     def evaluate(
         self,
@@ -176,7 +189,7 @@ class Session:
         if self.timeout is not None:
             headers["x-timeout"] = f"{self.timeout:g}"
             seconds = self.timeout + _GRACE_SECONDS
-        request = HttpRequest("POST", "/v1/evaluate", encode_request(message), headers, seconds)
+        request = self._post("/v1/evaluate", encode_request(message), headers, seconds)
         try:
             try:
                 response = read_binary((yield request), decode_response)
@@ -188,11 +201,21 @@ class Session:
             raise
         return [*response.arrays, *([] if response.generator is None else [response.generator])]
 
+    def _post(
+        self, path: str, content: Sequence[bytes | memoryview], headers: dict[str, str], seconds: float | None
+    ) -> HttpRequest:
+        if self._compress is not None:
+            headers["accept-encoding"] = "zstd"
+            smaller = self._compress(content)
+            if smaller is not None:
+                content, headers["content-encoding"] = smaller, "zstd"
+        return HttpRequest("POST", path, content, headers, seconds)
+
     def upload(self, function: Function, name: str | None = None) -> Exchange[FunctionInfo]:
         """Store a function, and give it a name or the next version of one."""
         query = "?" + urlencode({"name": name}) if name is not None else ""
         headers = {"content-type": BINARY_MEDIA_TYPE, "accept": JSON_MEDIA_TYPE}
-        request = HttpRequest("POST", f"/v1/functions{query}", [function_to_bytes(function)], headers)
+        request = self._post(f"/v1/functions{query}", [function_to_bytes(function)], headers, _SECONDS)
         return read_json((yield request), FunctionInfo.from_json)
 
     def greet(self) -> Exchange[None]:
@@ -208,7 +231,7 @@ class Session:
     def download(self, reference: str) -> Exchange[Function]:
         """The function itself."""
         path = f"{_function_path(reference)}/graph?format=safetensors"
-        return read_binary((yield HttpRequest("GET", path, headers={"accept": BINARY_MEDIA_TYPE})), function_from_bytes)
+        return read_binary((yield HttpRequest("GET", path, headers={"accept": BINARY_MEDIA_TYPE})), _stored_function)
 
     def fetch(self, reference: str) -> Exchange[tuple[FunctionInfo, Function]]:
         """Both: what is known of a function, and the very function that this was said of."""
@@ -233,6 +256,14 @@ class Session:
         response = yield HttpRequest("DELETE", _function_path(reference), repeatable=False)
         if response.status != 204:  # the one success that has no content type
             read_json(response, lambda _: None)
+
+
+def _stored_function(content: Any) -> Function:
+    function = function_from_bytes(content)
+    for constant in function.constants:
+        if constant is not None:
+            constant.data.flags.writeable = False  # its identity is that of these bytes
+    return function
 
 
 def _seconds(timeout: Any) -> float:

@@ -82,6 +82,10 @@ class Array:
         >>> Array.from_numpy([1, 2], dtype="float16").data
         array([1., 2.], dtype=float16)
         """
+        if type(value) is np.ndarray and dtype is None and value.flags.c_contiguous:
+            found = from_numpy_dtype(value.dtype, where=where)
+            if found.storage == value.dtype and found.category != "bool":  # as most are
+                return cls(found.name, value.shape, value)
         data = _as_ndarray(value, where)
         found = from_numpy_dtype(data.dtype, where=where)
         # asarray and not ascontiguousarray, which would give a 0-d array an axis.

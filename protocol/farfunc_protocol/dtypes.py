@@ -96,7 +96,7 @@ def from_numpy_dtype(given: np.dtype, *, where: str | None = None) -> DType:
     >>> from_numpy_dtype(np.dtype(">f4")).name
     'float32'
     """
-    found = _FROM_NUMPY.get(given.newbyteorder("="))
+    found = _FROM_NUMPY.get(given) or _FROM_NUMPY.get(given.newbyteorder("="))
     if found is not None:
         return found
     if given.name == "bfloat16":

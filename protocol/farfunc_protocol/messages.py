@@ -109,13 +109,17 @@ def encode_request(request: EvaluateRequest) -> list[bytes | memoryview]:
     """Return the request's bytes, as buffers to be written one after another."""
     chain = ",".join([transform.text for transform in request.transforms])
     seed = "" if request.seed is None else f'"seed":{int(request.seed)},'
-    function = canonical_json(request.function).decode()
-    header = f'{{"format":{FORMAT_VERSION},"function":{function},{seed}"transforms":[{chain}]}}'
+    header = f'{{"format":{FORMAT_VERSION},"function":{_json_text(request.function)},{seed}"transforms":[{chain}]}}'
     tensors = {str(i): array for i, array in enumerate(request.arrays)}
     tensors.update({f"capture.{i}": array for i, array in request.captures.items()})
     if request.generator is not None:
         tensors[_GENERATOR] = request.generator
     return safetensors.encode(tensors, {METADATA_KEY: header})
+
+
+@lru_cache(256)
+def _json_text(text: str) -> str:
+    return canonical_json(text).decode()
 
 
 def decode_request(body: bytes | bytearray | memoryview) -> EvaluateRequest:
@@ -168,9 +172,7 @@ def _read_request(text: str) -> tuple[str, tuple[FlatTransform, ...], int | None
         raise InvalidRequest(
             f"{len(items)} transforms are given, {MAX_TRANSFORMS} are allowed", where="request.transforms"
         )
-    transforms = tuple(
-        FlatTransform.from_json(item, where=f"request.transforms[{i}]") for i, item in enumerate(items)
-    )
+    transforms = tuple(FlatTransform.from_json(item, where=f"request.transforms[{i}]") for i, item in enumerate(items))
     return check_reference(header["function"], "request.function"), transforms, check_seed(header.get("seed"))
 
 

@@ -8,11 +8,10 @@ import socket
 import threading
 import time
 
-import httpx
 import pytest
 
 import farfunc
-from farfunc import _connection
+from farfunc import _sockets
 from farfunc._address import Address
 from farfunc._answers import HttpResponse
 from farfunc._connection import AsyncConnection, Connection
@@ -184,7 +183,7 @@ class TestSilence:
             farfunc.connect(url)
 
     def test_all_connections_taken(self, monkeypatch):
-        monkeypatch.setattr(_connection, "_LIMITS", httpx.Limits(max_connections=1))
+        monkeypatch.setattr(_sockets, "LIMITS", _sockets.Limits(connections=1))
         begun, end = threading.Event(), threading.Event()
 
         def answer(connection, number):

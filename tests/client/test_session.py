@@ -291,3 +291,14 @@ def test_arrays_are_those_of_the_call():
     x = np.arange(3.0)[::-1]
     (request,), _ = converse(Session().evaluate(sin(), [], [array(x)]), ok())
     assert decode_request(b"".join(request.content)).arrays[0].to_numpy().tolist() == [2.0, 1.0, 0.0]
+
+
+def test_constants_of_a_downloaded_function_cannot_be_written_to():
+    """Its identity is that of its bytes."""
+    graph = Graph((f64(2),), (f64(2),), (Equation("add.Tensor", (0, 1), {}, (2,)),), (2,))
+    function = wrapped(graph, [array([1.0, 2.0])])
+    content = bytearray(function_to_bytes(function))
+    response = HttpResponse(200, {"content-type": BINARY_MEDIA_TYPE}, content)
+    _, found = converse(Session().download(INFO["id"]), response)
+    assert found.constants[0].data.tolist() == [1.0, 2.0]
+    assert not found.constants[0].data.flags.writeable

@@ -80,6 +80,29 @@ class TestMany:
             thread.join()
         assert failed == []
 
+    def test_map(self, client):
+        def of(x, scale):
+            return scale * np.sin(x)
+
+        given = [(np.full(count, 0.1 * count), float(count)) for count in range(1, 40)]
+        for (x, scale), result in zip(given, client.map(client.jacfwd(of), *zip(*given, strict=True)), strict=True):
+            np.testing.assert_allclose(result, scale * np.diag(np.cos(x)))
+        with pytest.raises(RuntimeError) as caught:  # torch.func's own
+            list(client.map(client.grad(np.sin), [X]))
+        assert "items[0]" in f"{caught.value}{getattr(caught.value, '__notes__', '')}"
+
+    def test_map_a_registered_function(self, client):
+        handle = client.register(np.sin, X)
+        results = list(client.map(handle.jacfwd(), [X + step for step in range(20)]))
+        np.testing.assert_allclose(results, [np.diag(np.cos(X + step)) for step in range(20)])
+        np.testing.assert_allclose(list(client.map(handle, [X, X + 1])), np.sin([X, X + 1]))
+
+    def test_map_within_a_function(self, client):
+        def total(x):
+            return sum(client.map(np.sin, [x, 2 * x]))
+
+        np.testing.assert_allclose(client.jacfwd(total)(X), np.diag(np.cos(X) + 2 * np.cos(2 * X)))
+
     def test_a_forked_process(self, client):
         np.testing.assert_allclose(client.jacfwd(np.sin)(X), DIAGONAL)
         child = os.fork()
@@ -119,6 +142,13 @@ class TestAsync:
                 np.testing.assert_allclose(await client.vmap(client.jacfwd(np.sin))(X[None]), DIAGONAL[None])
 
         asyncio.run(main())
+
+    def test_map(self, server_url):
+        async def main():
+            async with farfunc.AsyncClient(server_url) as client:
+                return [row async for row in client.map(client.jacfwd(np.sin), (X + step for step in range(50)))]
+
+        np.testing.assert_allclose(asyncio.run(main()), [np.diag(np.cos(X + step)) for step in range(50)])
 
     def test_handles(self, server_url):
         async def main():

@@ -11,6 +11,7 @@ import numpy as np
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.builder import GraphBuilder, Value, ValueOperand
+from farfunc_protocol.dtypes import from_numpy_dtype
 from farfunc_protocol.errors import FarfuncError, InvalidArray, MutationError, TraceError, UnsupportedOperator
 from farfunc_protocol.graph import TensorType
 
@@ -52,6 +53,8 @@ class NumpyFrontEnd:
         """Its dtype and shape."""
         if isinstance(leaf, Tracer):
             return TensorType(graph_dtype(leaf.dtype), leaf.shape)
+        if type(leaf) is np.ndarray:
+            return TensorType(from_numpy_dtype(leaf.dtype).name, leaf.shape)
         return Array.from_numpy(leaf).type
 
     def to_array(self, leaf: Any) -> Array:

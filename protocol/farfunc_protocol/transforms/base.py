@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Protocol, TypeGuard
 
 from ..dtypes import DTYPES
 from ..errors import TransformError, TransformTypeError, TransformValueError
-from ..pytree import flatten
+from ..pytree import LEAF, flatten
 from ..tensor_type import TensorType
 from .flat import FlatTransform
 
@@ -32,6 +33,18 @@ class Depends(Protocol):
         ...
 
 
+@cache
+def _compared(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls) if field.compare)
+
+
+def _key_of(parameter: Any) -> Hashable:
+    if type(parameter) in (int, bool, str, type(None)):  # all there are, in most calls
+        return LEAF, repr(parameter)
+    leaves, spec = flatten(parameter)
+    return spec, *map(repr, leaves)
+
+
 @dataclass(frozen=True, slots=True)
 class Transform:
     """One transform of torch.func with its parameters; each kind is a frozen dataclass."""
@@ -41,8 +54,7 @@ class Transform:
     @property
     def key(self) -> Hashable:
         """Equal for two transforms that do the same: parameters that are trees are compared by structure and leaves."""
-        parameters = [flatten(getattr(self, field.name)) for field in fields(self) if field.compare]
-        return self.name, *[(spec, *map(repr, leaves)) for leaves, spec in parameters]
+        return self.name, *[_key_of(getattr(self, name)) for name in _compared(type(self))]
 
     def inner(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         """What the function inside is called with, if the transformed one is called with ``args`` and ``kwargs``.

@@ -1,0 +1,39 @@
+"""How a request can fail on its way, whatever carries it; :mod:`farfunc._retry` says what follows."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+__all__ = ["AllTaken", "Broken", "CannotConnect", "Silent", "TransportFailure", "reason_of"]
+
+
+class TransportFailure(Exception):
+    """No answer came back. The text tells why, in the words of whoever found out."""
+
+
+class CannotConnect(TransportFailure):
+    """No connection could be made."""
+
+
+class Broken(TransportFailure):
+    """The connection was there, and ended before the answer did, or what came over it is no HTTP."""
+
+
+class Silent(TransportFailure):
+    """The server took longer than the request allows without a word."""
+
+
+class AllTaken(TransportFailure):
+    """All connections were in use for that long."""
+
+
+def reason_of(error: OSError) -> str:
+    """Why a call of the system failed, in the system's words: asyncio has others for the same.
+
+    >>> reason_of(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 8017)"))
+    '[Errno 111] Connection refused'
+    """
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return str(error) or type(error).__name__
+    return f"[Errno {error.errno}] {os.strerror(error.errno)}"
