@@ -20,7 +20,7 @@ from farfunc_protocol.messages import BINARY_MEDIA_TYPE
 
 from ._body import Body, Plain, media_type_of
 
-__all__ = ["HttpResponse", "error_of", "read_binary", "read_json", "response_of"]
+__all__ = ["HttpResponse", "error_of", "read_binary", "read_json", "reason_in", "response_of"]
 
 Result = TypeVar("Result")
 
@@ -87,6 +87,12 @@ def error_of(response: HttpResponse) -> FarfuncError | None:
     return ConnectionFailed(
         f"{response.url} answers with HTTP {response.status} and no farfunc error{_shown(response)}", remedy=_CHECK_URL
     )
+
+
+def reason_in(response: HttpResponse) -> FarfuncError | None:
+    """The error that a server tells when it is asked why it cut an answer off; None where it knows of none."""
+    error = error_of(response)
+    return None if isinstance(error, ConnectionFailed) else error
 
 
 def read_binary(response: HttpResponse, read: Callable[[Any], Result]) -> Result:

@@ -241,7 +241,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self._answer is None or self._done is None or self._done.done():
             return
         if error is not None:
-            self._fail(Broken(reason_of(error) if isinstance(error, OSError) else str(error)))
+            self._fail(self._answer.broken(reason_of(error) if isinstance(error, OSError) else str(error)))
             return
         try:
             self._answer.ended()

@@ -13,14 +13,14 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from farfunc_protocol.errors import ConnectionFailed
+from farfunc_protocol.errors import ConnectionFailed, FarfuncError
 
 from . import _sockets
 from ._address import Address
-from ._answers import HttpResponse
-from ._failures import Silent, TransportFailure
+from ._answers import HttpResponse, reason_in
+from ._failures import CutOff, Silent, TransportFailure
 from ._retry import RetryPolicy, explain, proxy_before
-from ._session import Exchange, HttpRequest
+from ._session import Exchange, HttpRequest, why_cut_off
 
 if TYPE_CHECKING:
     import asyncio  # at run time by those alone who use it, and so httpx: they take long to import
@@ -146,6 +146,8 @@ class Connection:
             except TransportFailure as error:
                 if self.is_closed:  # by another thread, since the request was begun
                     raise _closed(self.address) from None
+                if isinstance(error, CutOff) and (reason := self._reason_of(error)) is not None:
+                    raise reason from None
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
                     raise explain(error, request, self.address, attempt, broken) from error
@@ -153,6 +155,15 @@ class Connection:
             time.sleep(wait)
             attempt += 1
             begun = None
+
+    def _reason_of(self, error: CutOff) -> FarfuncError | None:
+        """Why an answer was cut off, if the server knows."""
+        if not error.request_id:
+            return None
+        try:
+            return reason_in(self._current().request(why_cut_off(error.request_id)))
+        except TransportFailure:
+            return None
 
     def close(self) -> None:
         """Close the connections."""
@@ -291,12 +302,22 @@ class AsyncConnection:
             except TransportFailure as error:
                 if self.is_closed:  # by another task, since the request was begun
                     raise _closed(self.address) from None
+                if isinstance(error, CutOff) and (reason := await self._reason_of(error)) is not None:
+                    raise reason from None
                 wait = self._policy.after_failure(request, error, attempt)
                 if wait is None:
                     raise explain(error, request, self.address, attempt, broken) from error
                 broken = True
             await _sleep(wait)
             attempt += 1
+
+    async def _reason_of(self, error: CutOff) -> FarfuncError | None:
+        if not error.request_id:
+            return None
+        try:
+            return reason_in(await self._current().request(why_cut_off(error.request_id)))
+        except TransportFailure:
+            return None
 
     async def close(self) -> None:
         """Close the connections of the running event loop; those of another end with it."""

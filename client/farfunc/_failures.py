@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-__all__ = ["AllTaken", "Broken", "CannotConnect", "Silent", "TransportFailure", "reason_of"]
+__all__ = ["AllTaken", "Broken", "CannotConnect", "CutOff", "Silent", "TransportFailure", "reason_of"]
 
 
 class TransportFailure(Exception):
@@ -18,6 +18,20 @@ class CannotConnect(TransportFailure):
 
 class Broken(TransportFailure):
     """The connection was there, and ended before the answer did, or what came over it is no HTTP."""
+
+
+class CutOff(Broken):
+    """The answer's head was there, and the body ended before its end.
+
+    Attributes
+    ----------
+    request_id:
+        By which the server may tell why; empty where it has not named the request.
+    """
+
+    def __init__(self, reason: str, request_id: str) -> None:
+        super().__init__(reason)
+        self.request_id = request_id
 
 
 class Silent(TransportFailure):

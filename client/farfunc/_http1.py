@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from farfunc_protocol._version import __version__
 
 from ._body import NO_BODY, Body, body_for
-from ._failures import Broken
+from ._failures import Broken, CutOff
 
 __all__ = ["SCRATCH_BYTES", "AnswerReader", "RequestHeads"]
 
@@ -162,7 +162,13 @@ class AnswerReader:
             where = "in the middle of the head" if self._end > self._begin else "without an answer"
         else:
             where = "in the middle of the body"
-        raise Broken(f"the server ended the connection {where}")
+        raise self.broken(f"the server ended the connection {where}")
+
+    def broken(self, reason: str) -> Broken:
+        """How an answer fails whose connection is broken."""
+        if self._next is AnswerReader._read_head:
+            return Broken(reason)
+        return CutOff(reason, self.headers.get("x-request-id", ""))
 
     def _complete(self) -> None:
         self.is_complete = True

@@ -15,7 +15,7 @@ from . import _sockets
 from ._address import Address
 from ._answers import HttpResponse, response_of
 from ._body import body_for
-from ._failures import AllTaken, Broken, CannotConnect, Silent
+from ._failures import AllTaken, Broken, CannotConnect, CutOff, Silent
 from ._session import HttpRequest
 from ._sockets import CONNECT_SECONDS
 
@@ -28,17 +28,27 @@ _SILENCE = (httpx.ReadTimeout, httpx.WriteTimeout)
 _BROKEN = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError, httpx.DecodingError)
 
 
+class _Attempt:
+    """One attempt at a request: the head of its answer, once that is there."""
+
+    head: httpx.Response | None = None
+
+
 @contextmanager
-def _failures() -> Iterator[None]:
+def _failures() -> Iterator[_Attempt]:
     """Tell httpx's exceptions in our terms."""
+    attempt = _Attempt()
     try:
-        yield
+        yield attempt
     except httpx.PoolTimeout as error:
         raise AllTaken from error
     except _SILENCE as error:
         raise Silent from error
     except _BROKEN as error:
-        raise Broken(str(error) or type(error).__name__) from error
+        reason = str(error) or type(error).__name__
+        if attempt.head is not None:
+            raise CutOff(reason, attempt.head.headers.get("x-request-id", "")) from error
+        raise Broken(reason) from error
     except httpx.TransportError as error:
         raise CannotConnect(str(error) or type(error).__name__) from error
     except RuntimeError as error:
@@ -137,7 +147,8 @@ class HttpxPool:
 
     def request(self, request: HttpRequest) -> HttpResponse:
         """Send a request and receive its answer; raises :class:`~farfunc._failures.TransportFailure`."""
-        with _failures(), self._client.stream(**_request(request)) as answer:
+        with _failures() as attempt, self._client.stream(**_request(request)) as answer:
+            attempt.head = answer
             if answer.is_stream_consumed:
                 return _whole(answer, self._url)
             body = body_for(answer.status_code, answer.headers, _length(answer))
@@ -174,8 +185,9 @@ class AsyncHttpxPool:
 
     async def request(self, request: HttpRequest) -> HttpResponse:
         """Send a request and receive its answer; raises :class:`~farfunc._failures.TransportFailure`."""
-        with _failures():
+        with _failures() as attempt:
             async with self._client.stream(**_request(request)) as answer:
+                attempt.head = answer
                 if answer.is_stream_consumed:
                     return _whole(answer, self._url)
                 body = body_for(answer.status_code, answer.headers, _length(answer))

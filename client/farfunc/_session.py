@@ -33,7 +33,7 @@ from farfunc_protocol.transforms import FlatTransform
 
 from ._answers import JSON_MEDIA_TYPE, HttpResponse, read_binary, read_json
 
-__all__ = ["Exchange", "FunctionInfo", "HttpRequest", "Session"]
+__all__ = ["Exchange", "FunctionInfo", "HttpRequest", "Session", "why_cut_off"]
 
 Result = TypeVar("Result")
 
@@ -133,6 +133,12 @@ class FunctionInfo:
             document.get("operators", {}),
             document.get("operations"),
         )
+
+
+def why_cut_off(request_id: str) -> HttpRequest:
+    """Ask why the answer to a request ended before its end."""
+    headers = {"accept": JSON_MEDIA_TYPE}
+    return HttpRequest("GET", f"/v1/requests/{quote(request_id, safe='')}/problem", (), headers, _GREETING_SECONDS)
 
 
 class Session:

@@ -290,7 +290,7 @@ class _Connection:
         except (BlockingIOError, TimeoutError):
             raise Silent from None
         except OSError as error:
-            raise Broken(reason_of(error)) from error
+            raise answer.broken(reason_of(error)) from error
         answer.keeps_alive &= self._is_sent
         return answer
 

@@ -1,5 +1,6 @@
 """Long calls on a real server: small ones pass, answers stream, and what befalls them."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -12,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+import farfunc
 from farfunc_protocol.graph import Equation, Graph
 from farfunc_protocol.messages import decode_response
 from farfunc_protocol.transforms import FlatTransform
@@ -169,6 +171,30 @@ def test_a_time_limit_in_the_middle_cuts_the_answer_off_and_the_reason_is_told(c
     assert "1 s" in problem.json()["detail"]
     assert client.get("/v1/requests/another/problem").status_code == 404
     results(post(client, evaluation(register(client, SIN), [X])))
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_client_tells_why_an_answer_was_cut_off(long_server, is_async):
+    matrix = np.full((1500, 1500), 1.0 / 1500)
+
+    def power(x):
+        for _ in range(100):
+            x = matrix @ x
+        return x
+
+    x = np.ones(1500)
+    with farfunc.Client(long_server.url, timeout=1.0) as client:
+        if not is_async:
+            with pytest.raises(farfunc.TimeLimitExceeded, match="at the request's time limit of 1 s"):
+                client.jacrev(power)(x)
+            return
+
+    async def main():
+        async with farfunc.AsyncClient(long_server.url, timeout=1.0) as client:
+            await client.jacrev(power)(x)
+
+    with pytest.raises(farfunc.TimeLimitExceeded, match="at the request's time limit of 1 s"):
+        asyncio.run(main())
 
 
 def test_columns_are_put_together(client):
