@@ -33,7 +33,7 @@ __all__ = ["Block", "Cursor", "DeliveredCall", "SliceSize", "SlicedCall", "Slici
 Cursor = tuple[int, int]
 """How far a call has come: the group, and how many of its rows are done."""
 
-SLICE_SECONDS = 0.008
+SLICE_SECONDS = 0.004
 """What a slice takes at most where others want the device: so long a small call waits for a large one."""
 
 ALONE_SECONDS = 0.06
