@@ -27,6 +27,7 @@ from .plans import Plan, Stage
 from .program import Program
 from .slice_form import SLICED, SliceForm, SliceGroup, nbytes_of
 from .tensors import TORCH_DTYPES, from_tensor
+from .transfers import Transfers
 
 __all__ = ["Block", "Cursor", "DeliveredCall", "SliceSize", "SlicedCall", "Slicing"]
 
@@ -87,9 +88,9 @@ class Block:
     array: Array
 
     @classmethod
-    def whole(cls, leaf: int, result: torch.Tensor) -> Block:
+    def whole(cls, leaf: int, array: Array) -> Block:
         """A leaf as one row."""
-        return cls(leaf, False, 0, 1, 1, from_tensor(result))
+        return cls(leaf, False, 0, 1, 1, array)
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +146,11 @@ class SliceSize:
         found.runs += 1
         if found.runs % _FORGET_AFTER == 0:
             self._measured = {rows: found}
+
+    def is_measured(self, rows: int) -> bool:
+        """Whether slices of a size have run often enough to know what they take."""
+        found = self._measured.get(rows)
+        return found is not None and found.runs >= _RUNS
 
     @property
     def each(self) -> float:
@@ -326,6 +332,16 @@ class DeliveredCall:
         return parts, None if is_last else (-1, position)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ahead:
+    """A slice that has been launched before it was asked for: what is at a cursor."""
+
+    cursor: Cursor
+    rows: int
+    first: int
+    results: Sequence[torch.Tensor]
+
+
 class SlicedCall:
     """One call, evaluated in slices.
 
@@ -335,10 +351,13 @@ class SlicedCall:
         How.
     leaves, captures:
         The call's tensors.
+    transfers:
+        The way from their device. Where it is beside the computing, and nobody else wants the device, the next slice
+        is launched before the results of one are fetched: it is computed while they travel.
     """
 
     def __init__(
-        self, slicing: Slicing, leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor], device: torch.device
+        self, slicing: Slicing, leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor], transfers: Transfers
     ) -> None:
         self.outputs, self.is_in_order = slicing.form.outputs, slicing.form.is_in_order
         self.stage = Stage.PLAIN
@@ -346,7 +365,8 @@ class SlicedCall:
         self._slicing = slicing
         self._leaves = list(leaves)
         self._captures = captures
-        self._device = device
+        self._transfers = transfers
+        self._ahead: _Ahead | None = None
         self._basis: tuple[torch.Tensor, int] | None = None
         self._kept: dict[Any, Any] = {}
 
@@ -373,7 +393,11 @@ class SlicedCall:
 
     def _slice(self, number: int, start: int, is_alone: bool) -> tuple[list[Block], Cursor | None]:
         group, size = self._form.groups[number], self._slicing.sizes[number]
+        ahead, self._ahead = self._ahead, None
         while True:
+            if ahead is not None and ahead.cursor == (number, start):
+                rows, first, results = ahead.rows, ahead.first, ahead.results
+                break
             rows = min(size.rows(is_alone=is_alone), group.length)
             first = min(start, group.length - rows)
             try:
@@ -386,35 +410,62 @@ class SlicedCall:
             self._basis = None
             self._kept.clear()
         stop, done = first + rows, start - first
-        blocks = []
+        places: list[tuple[int, bool, int, int, int]] = []
+        parts: list[torch.Tensor] = []
         for target, result in zip(group.targets, results, strict=True):
             if target.axis == "whole":
                 if (number, start) == (0, 0):
-                    blocks.append(Block.whole(target.leaf, result))
+                    places.append((target.leaf, False, 0, 1, 1))
+                    parts.append(result)
             elif nbytes_of(self._form.outputs[target.leaf]):
-                array = from_tensor(result[done:])
-                blocks.append(Block(target.leaf, target.axis == "columns", start, stop, group.length, array))
-        if stop < group.length:
-            return blocks, (number, stop)
-        self._basis = None
-        self._kept.clear()
-        return blocks, ((number + 1, 0) if number + 1 < len(self._form.groups) else None)
+                places.append((target.leaf, target.axis == "columns", start, stop, group.length))
+                parts.append(result[done:])
+        cursor = (number, stop)
+        if stop == group.length:
+            self._basis = None
+            self._kept.clear()
+            cursor = (number + 1, 0) if number + 1 < len(self._form.groups) else None
+        try:
+            fetched = self._transfers.begin(parts)
+            if is_alone and cursor is not None and self._transfers.is_beside:
+                self._ahead = self._launch(cursor)
+            arrays = map(from_tensor, fetched())
+            return [Block(*place, array) for place, array in zip(places, arrays, strict=True)], cursor
+        except Exception as error:
+            raise as_farfunc_error(error) from error
+
+    def _launch(self, cursor: Cursor) -> _Ahead | None:
+        """Have the slice at a cursor computed, without waiting for it; None where it is to be measured, or fails."""
+        number, start = cursor
+        group, size = self._form.groups[number], self._slicing.sizes[number]
+        rows = min(size.rows(is_alone=True), group.length)
+        first = min(start, group.length - rows)
+        if not size.is_measured(rows):
+            return None
+        self._basis = None  # what is being fetched may be the basis itself, which is not to be written to
+        try:
+            plan = self._slicing.plan(number, rows)
+            results = plan.launch(self._leaves_of(group, rows, first), self._captures)
+        except Exception:  # noqa: BLE001 - when its turn comes it fails again, and that is dealt with
+            self._kept.clear()
+            return None
+        return None if results is None else _Ahead(cursor, rows, first, results)
 
     def _run(self, number: int, group: SliceGroup, rows: int, first: int) -> tuple[torch.Tensor, ...]:
         plan = self._slicing.plan(number, rows)
         self.stage = plan.stage
-        if group.basis is None:
-            leaves = [
-                leaf[first : first + rows] if i in group.mapped else leaf for i, leaf in enumerate(self._leaves)
-            ]
-        else:
-            leaves = SliceLeaves([*self._leaves, self._basis_of(group.basis, rows, first)], self._kept)
+        leaves = self._leaves_of(group, rows, first)
         is_settled = plan.is_settled
         started = time.perf_counter()
         results = plan.run(leaves, self._captures)
         if is_settled:
             self._slicing.sizes[number].ran(rows, time.perf_counter() - started, plan.stage)
         return results
+
+    def _leaves_of(self, group: SliceGroup, rows: int, first: int) -> list[torch.Tensor]:
+        if group.basis is None:
+            return [leaf[first : first + rows] if i in group.mapped else leaf for i, leaf in enumerate(self._leaves)]
+        return SliceLeaves([*self._leaves, self._basis_of(group.basis, rows, first)], self._kept)
 
     def _basis_of(self, type: TensorType, rows: int, first: int) -> torch.Tensor:
         """Rows of the identity matrix, each in the shape of the type."""
@@ -423,16 +474,18 @@ class SlicedCall:
             matrix, before = self._basis
             matrix[:, before : before + rows].fill_diagonal_(0)
         else:
-            matrix = torch.zeros(rows, math.prod(shape), dtype=TORCH_DTYPES[type.dtype], device=self._device)
+            matrix = torch.zeros(rows, math.prod(shape), dtype=TORCH_DTYPES[type.dtype], device=self._transfers.device)
         matrix[:, first : first + rows].fill_diagonal_(1)
         self._basis = matrix, first
         return matrix.reshape(rows, *shape)
 
     def _whole(self, plan: Plan) -> list[Block]:
         """All leaves, in the order of a response."""
+        _, order = response_header(self._form.outputs)
+        leaves = [leaf for leaf in order if nbytes_of(self._form.outputs[leaf])]
         try:
             results = plan.run(self._leaves, self._captures)
+            arrays = map(from_tensor, self._transfers.fetch([results[leaf] for leaf in leaves]))
+            return [Block.whole(leaf, array) for leaf, array in zip(leaves, arrays, strict=True)]
         except Exception as error:
             raise as_farfunc_error(error) from error
-        _, order = response_header(self._form.outputs)
-        return [Block.whole(leaf, results[leaf]) for leaf in order if nbytes_of(self._form.outputs[leaf])]

@@ -11,7 +11,7 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.dtypes import DTYPES
 from farfunc_protocol.graph import TensorType
 
-__all__ = ["TORCH_DTYPES", "from_tensor", "to_tensor", "type_of"]
+__all__ = ["TORCH_DTYPES", "from_tensor", "host_tensor", "plain", "to_tensor", "type_of"]
 
 TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
 """Every dtype that a graph may name: the wire's strings are keys of this table and nothing else."""
@@ -20,12 +20,17 @@ _NAMES = {found: name for name, found in TORCH_DTYPES.items()}
 
 
 def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
-    """A tensor of the same bits, which shares the array's memory where the device allows it.
+    """A tensor of the same bits, which shares the array's memory where the device allows it."""
+    return host_tensor(array).to(device)
+
+
+def host_tensor(array: Array) -> torch.Tensor:
+    """A tensor of the same bits on the CPU, which shares the array's memory.
 
     The operators of a graph are functional, so read-only memory is never written to.
     """
     if array.data.size == 0:  # NumPy gives empty arrays strides of zero, which view_as_complex refuses
-        return torch.empty(array.shape, dtype=TORCH_DTYPES[array.dtype], device=device)
+        return torch.empty(array.shape, dtype=TORCH_DTYPES[array.dtype])
     data = array.data if sys.byteorder == "little" else array.data.astype(array.data.dtype.newbyteorder("="))
     if data.ctypes.data % data.itemsize:
         # NumPy is content with complex128 at any multiple of 8 bytes, as it may lie in a message;
@@ -38,18 +43,26 @@ def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             tensor = torch.from_numpy(data)
     # uint16 holds the bits of bfloat16.
-    return tensor.view(TORCH_DTYPES[array.dtype]).to(device)
+    return tensor.view(TORCH_DTYPES[array.dtype])
 
 
 def from_tensor(tensor: torch.Tensor) -> Array:
-    """The array of a result, whatever lazy form (conjugate, negative, zero, strided) it is in."""
-    if tensor._is_zerotensor():
-        tensor = tensor.clone()
-    tensor = tensor.detach().resolve_conj().resolve_neg().contiguous().cpu()
+    """The array of a result, whatever form it is in."""
+    tensor = plain(tensor).cpu()
     name = _NAMES[tensor.dtype]
     data = tensor.view(torch.uint16).numpy() if tensor.dtype is torch.bfloat16 else tensor.numpy()
     # A transposed view may be contiguous by torch's rules and not by NumPy's (axes of length 1).
     return Array(name, tuple(tensor.shape), data.astype(DTYPES[name].storage, order="C", copy=False))
+
+
+def plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A result with its elements in memory, one after another, whatever form it is in.
+
+    Forms are lazy (conjugate, negative, zero) or strided.
+    """
+    if tensor._is_zerotensor():
+        tensor = tensor.clone()
+    return tensor.detach().resolve_conj().resolve_neg().contiguous()
 
 
 def type_of(tensor: torch.Tensor) -> TensorType:
