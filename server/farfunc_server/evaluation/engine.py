@@ -36,7 +36,8 @@ from .plans import Plan, Stage
 from .program import Program
 from .randomness import continued, seeded
 from .slices import Cursor, DeliveredCall, SlicedCall, Slicing
-from .tensors import from_tensor, to_tensor, type_of
+from .tensors import from_tensor, type_of
+from .transfers import transfers_of
 from .transforms import dispatch_state, is_stack_empty
 
 __all__ = ["Engine", "default_memory_bytes"]
@@ -66,19 +67,25 @@ class Engine:
 
     Attributes
     ----------
+    transfers:
+        The way to the device and back.
     plans:
         How functions are run that were evaluated before.
     stage:
         In which stage the plan is that ran last.
+    is_lost:
+        Whether :meth:`is_well` has found that the GPU takes no more from this process.
     """
 
     def __init__(
         self, device: str = "cpu", budget: Budget | None = None, packages: PackageFolder | None = None
     ) -> None:
         self.device = torch.device(device)
+        self.transfers = transfers_of(self.device)
         self.budget = budget or Budget(default_memory_bytes(self.device))
         self.plans = PlanCache(self.device, self.budget, packages)
         self.stage = Stage.PLAIN
+        self.is_lost = False
         self._dispatch = dispatch_state()
 
     def evaluate(
@@ -181,9 +188,7 @@ class Engine:
         except FarfuncError as error:
             return error
 
-    def _evaluate_together(
-        self, program: Program, calls: Sequence[Sequence[Array]]
-    ) -> list[tuple[Array, ...]] | None:
+    def _evaluate_together(self, program: Program, calls: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]] | None:
         """Evaluate calls as one; None where each is better evaluated by itself."""
         if len(calls) < 2 or program.is_random or None in program.constants or program.why_alone is not None:
             return None
@@ -201,10 +206,10 @@ class Engine:
         plan = self.plans.plan(batch, form.types(rows), kinds)
         if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
             return None
-        leaves = gather(form, [[to_tensor(array, self.device) for array in arrays] for arrays in calls], rows)
+        leaves = gather(form, [[self.transfers.tensor(array) for array in arrays] for arrays in calls], rows)
         self.stage = plan.stage
         results = plan.run(leaves, captures)
-        return [tuple(map(from_tensor, dealt)) for dealt in deal(form, results, counts)]
+        return [tuple(map(from_tensor, dealt)) for dealt in deal(form, self.transfers.fetch(results), counts)]
 
     def is_large(
         self, function: Function, chain: Sequence[FlatTransform], arrays: Sequence[Array], identity: str = ""
@@ -248,8 +253,9 @@ class Engine:
             try:
                 torch.cuda.synchronize(self.device)
             except RuntimeError:
+                self.is_lost = True
                 return False
-        return is_stack_empty() and dispatch_state() == self._dispatch
+        return not self.plans.is_broken and is_stack_empty() and dispatch_state() == self._dispatch
 
     def _begin(
         self,
@@ -270,7 +276,7 @@ class Engine:
         can_slice = slices and bool(chain) and generator is None and not program.is_random and not is_delivered
 
         def sliced(slicing: Slicing) -> SlicedCall:
-            return SlicedCall(slicing, [to_tensor(array, self.device) for array in arrays], captures, self.device)
+            return SlicedCall(slicing, list(map(self.transfers.tensor, arrays)), captures, self.transfers)
 
         if can_slice and (known := program.slicings.get((types, kinds))) is not None:
             if resume_at is not None or known.pays:
@@ -290,7 +296,7 @@ class Engine:
             if slicing is not None:
                 return sliced(slicing)
         self.stage = plan.stage
-        leaves = [to_tensor(array, self.device) for array in arrays]
+        leaves = list(map(self.transfers.tensor, arrays))
         try:
             results = self._run(plan, leaves, captures, seed, generator)
         except Exception as error:
@@ -299,7 +305,7 @@ class Engine:
             if (slicing := self._slicing(program, types, kinds, None)) is None:
                 raise
             return sliced(slicing)
-        found = tuple(from_tensor(result) for result in results)
+        found = tuple(map(from_tensor, self.transfers.fetch(results)))
         if slices and generator is None and (is_delivered or sum(array.nbytes for array in found) > _LARGE_BYTES):
             return DeliveredCall(found, self.stage)
         return found
@@ -362,7 +368,7 @@ class Engine:
                     where=f"captures[{number}]",
                 )
         return [
-            to_tensor(given[i], self.device) if constant is None else constant
+            self.transfers.tensor(given[i]) if constant is None else constant
             for i, constant in enumerate(program.constants)
         ]
 

@@ -17,7 +17,23 @@ from .lowering import lower
 from .tensors import to_tensor
 from .transforms import FlatCallable, transformed
 
-__all__ = ["Program"]
+__all__ = ["Constants", "Program"]
+
+
+class Constants:
+    """A function's constants on a device: one copy for all of its programs.
+
+    Attributes
+    ----------
+    tensors:
+        By capture; None for those that come with each call.
+    bytes:
+        Their memory.
+    """
+
+    def __init__(self, function: Function, device: torch.device) -> None:
+        self.tensors = tuple(None if array is None else to_tensor(array, device) for array in function.constants)
+        self.bytes = sum(tensor.nbytes for tensor in self.tensors if tensor is not None)
 
 
 class Program:
@@ -31,8 +47,10 @@ class Program:
         The transforms, outermost first.
     lowered:
         The graph that runs.
+    shared:
+        The function's constants, which are other programs' as well.
     constants:
-        On the device; None for captures that come with each call.
+        The same as tensors; None for captures that come with each call.
     inputs, outputs:
         How many leaves the outermost transform takes, and how many it returns.
     identity:
@@ -43,11 +61,16 @@ class Program:
         How its calls are evaluated in slices (:mod:`.slices`), by the types of arguments and captures; None for
         calls of which it was found that they are not.
     bytes:
-        The memory of the constants, and about that of the graph.
+        About the memory of the graph.
     """
 
     def __init__(
-        self, function: Function, chain: Sequence[FlatTransform], device: torch.device, identity: str = ""
+        self,
+        function: Function,
+        chain: Sequence[FlatTransform],
+        device: torch.device,
+        identity: str = "",
+        shared: Constants | None = None,
     ) -> None:
         self.identity = identity
         self.why_alone: str | None = None
@@ -55,11 +78,11 @@ class Program:
         self.function = function
         self.chain = tuple(chain)
         self.lowered = lower(function.graph, device)
-        self.constants = tuple(None if array is None else to_tensor(array, device) for array in function.constants)
+        self.shared = Constants(function, device) if shared is None else shared
+        self.constants = self.shared.tensors
         bound = self._bind(())
         self.inputs, self.outputs = bound.inputs, bound.outputs
-        constants = sum(tensor.nbytes for tensor in self.constants if tensor is not None)
-        self.bytes = constants + 1024 * sum(1 for _ in function.graph.walk())
+        self.bytes = 1024 * sum(1 for _ in function.graph.walk())
 
     @property
     def is_random(self) -> bool:
