@@ -12,7 +12,7 @@ __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-STAGES = ("plain", "flat", "compiled")
+STAGES = ("plain", "flat", "compiled", "recorded")
 """Of plans, as workers name them."""
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)

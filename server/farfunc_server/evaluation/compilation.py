@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -131,13 +132,18 @@ def _cpu_flags() -> str:
 
 
 @functools.cache
-def why_not_here() -> str | None:
-    """Why this machine cannot compile; None if it can."""
+def why_not_here(device: str = "cpu") -> str | None:
+    """Why this machine cannot compile for a kind of device, ``cpu`` or ``cuda``; None if it can."""
     from torch._inductor import config
 
     compilers = [name for name in config.cpp.cxx if name]
     if not any(shutil.which(name) for name in compilers):
         return f"this machine has no C++ compiler ({', '.join(compilers)})"
+    if device == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            return "this machine has no triton, which compiles for GPUs: install the one that torch names"
+        if not any(shutil.which(name) for name in (os.environ.get("CC", ""), "gcc", "clang", "cc") if name):
+            return "this machine has no C compiler, which triton needs (gcc, clang)"
     return None
 
 
@@ -171,8 +177,12 @@ class PackageFolder:
         """Remember that it need not be tried again."""
         (self.path / f"{digest}.json").write_text(json.dumps({"reason": reason[:500]}), encoding="utf-8")
 
-    def load(self, digest: str) -> tuple[Run, int] | None:
-        """A package's program and its size; None where there is none, or none that is ours.
+    def forget_failure(self, digest: str) -> None:
+        """Let it be tried again."""
+        (self.path / f"{digest}.json").unlink(missing_ok=True)
+
+    def load(self, digest: str, device: torch.device) -> tuple[Run, int] | None:
+        """A package's program for its device, and its size; None where there is none, or none that is ours.
 
         Raises
         ------
@@ -186,7 +196,7 @@ class PackageFolder:
         from torch._C._aoti import AOTIModelPackageLoader
 
         os.utime(package)  # used last, removed last
-        index = torch.cuda.current_device() if torch.cuda.is_available() else -1
+        index = torch.cuda.current_device() if device.type == "cuda" else -1
         loader = AOTIModelPackageLoader(str(package), "model", True, 1, index)
 
         def run(leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -219,7 +229,7 @@ def compile_plan(spec: PlanSpec, function: Function, folder: PackageFolder) -> f
     """
     started = time.perf_counter()
     try:
-        if (reason := why_not_here()) is not None:
+        if (reason := why_not_here(torch.device(spec.device).type)) is not None:
             raise NotCompiled(reason)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's own, which have no reader here
@@ -243,6 +253,8 @@ def _compile(spec: PlanSpec, function: Function, folder: PackageFolder) -> None:
 
     _let_onednn_multiply_what_varies()
     device = torch.device(spec.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.set_num_threads(spec.threads)
     program = Program(function, spec.chain, device)
     flat = flatten(program.run, spec.types, spec.capture_types, device, fold=False)

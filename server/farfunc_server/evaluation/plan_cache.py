@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,12 +15,14 @@ from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.transforms import FlatTransform
 
 from .compilation import PackageFolder, PlanSpec
-from .flattening import MAX_CALLS, NotFlat, flatten
+from .cuda_graphs import CudaGraphs, NotRecorded
+from .flattening import MAX_CALLS, FlatProgram, NotFlat, flatten
 from .guards import GUARDS
 from .hoisting import hoist
 from .inference import Budget, Inference, infer
 from .plans import Plan, Stage
-from .program import Program
+from .program import Constants, Program
+from .transfers import wait_for
 from .transforms import SLICE_ATTRIBUTES
 
 __all__ = ["PlanCache", "report"]
@@ -58,7 +61,11 @@ class PlanCache:
         self._device = device
         self.budget = budget
         self._packages = packages
+        self._wait = wait_for(device)
+        self._graphs = CudaGraphs(device, packages) if device.type == "cuda" and packages is not None else None
+        self._last = Stage.COMPILED if self._graphs is None else Stage.RECORDED
         self._programs: OrderedDict[tuple[int, tuple[FlatTransform, ...]], Program] = OrderedDict()
+        self._constants: weakref.WeakValueDictionary[int, Constants] = weakref.WeakValueDictionary()
         self._plans: dict[Program, OrderedDict[tuple[Types, Types], Plan]] = {}
         self._idle_work: deque[tuple[Callable[[Program, Plan], None], Program, Plan]] = deque()
         self._hot: list[PlanSpec] = []
@@ -67,9 +74,16 @@ class PlanCache:
         self._told_at = 0.0
 
     @property
+    def is_broken(self) -> bool:
+        """Whether this process should evaluate no more."""
+        return self._graphs is not None and self._graphs.is_broken
+
+    @property
     def bytes(self) -> int:
         """The memory that programs and plans take, about."""
-        return sum(program.bytes + sum(plan.bytes for plan in plans.values()) for program, plans in self._plans.items())
+        constants = {program.shared: program.shared.bytes for program in self._plans}
+        own = (program.bytes + sum(plan.bytes for plan in plans.values()) for program, plans in self._plans.items())
+        return sum(constants.values()) + sum(own)
 
     def __iter__(self) -> Iterator[tuple[Program, Plan]]:
         """Every plan, with what it is a plan of."""
@@ -80,15 +94,15 @@ class PlanCache:
         key = (id(function), tuple(chain))
         found = self._programs.get(key)
         if found is None:  # it keeps the function alive, so that the id stays its own
-            found = self._programs[key] = Program(function, chain, self._device, identity)
+            shared = self._constants.get(id(function))
+            found = self._programs[key] = Program(function, chain, self._device, identity, shared)
+            self._constants[id(function)] = found.shared
             self._plans[found] = OrderedDict()
             self._trim()
         self._programs.move_to_end(key)
         return found
 
-    def plan(
-        self, program: Program, types: Types, capture_types: Types, inference: Inference | None = None
-    ) -> Plan:
+    def plan(self, program: Program, types: Types, capture_types: Types, inference: Inference | None = None) -> Plan:
         """The plan for arguments of these types; with what a dry run would find, if that is known.
 
         Raises
@@ -107,7 +121,7 @@ class PlanCache:
                 _, oldest = plans.popitem(last=False)
                 self._forgotten.append(oldest.id)
         plans.move_to_end(key)
-        if plan.stage is not Stage.COMPILED:
+        if plan.stage is not self._last:
             self._consider(program, plan)
         self._used[plan.id] = (program, plan)
         return plan
@@ -139,9 +153,7 @@ class PlanCache:
         self._used, self._forgotten, self._told_at = {}, [], now
         return news
 
-    def _make(
-        self, program: Program, types: Types, capture_types: Types, inference: Inference | None
-    ) -> Plan:
+    def _make(self, program: Program, types: Types, capture_types: Types, inference: Inference | None) -> Plan:
         if len(types) != program.inputs:
             raise InvalidRequest(
                 f"{len(types)} arrays are given, and the function under these transforms takes {program.inputs}",
@@ -151,7 +163,7 @@ class PlanCache:
         if inference is None:
             inference = infer(program.check, types, capture_types, self._device, self.budget)
         spec = self._spec(program, types, capture_types)
-        plan = Plan(spec.digest, types, capture_types, program.run, program.is_random, inference)
+        plan = Plan(spec.digest, types, capture_types, program.run, program.is_random, inference, wait=self._wait)
         reason = self._why_plain(program, plan)
         if reason is not None:
             plan.give_up(Stage.FLAT, reason)
@@ -179,7 +191,10 @@ class PlanCache:
         if not plan.is_noted and plan.calls >= _FLATTEN_AT - 1 and plan.is_open(Stage.FLAT):
             plan.is_noted = True
             self._idle_work.append((self._flatten, program, plan))
-        if self._packages is None or not program.identity or not plan.is_open(Stage.COMPILED):
+        if self._packages is None or not program.identity:
+            return
+        if not plan.is_open(Stage.COMPILED):
+            self._consider_recording(program, plan)
             return
         if not plan.is_hot:
             if plan.calls >= _HOT_CALLS and not (plan.is_open(Stage.FLAT) or plan.is_on_trial):
@@ -196,7 +211,7 @@ class PlanCache:
         if not plan.is_open(Stage.FLAT):
             return
         try:
-            flat = flatten(program.run, plan.types, plan.capture_types, self._device, constants=program.constants)
+            flat = self._flat(program, plan)
         except NotFlat as reason:
             plan.give_up(Stage.FLAT, str(reason))
             plan.give_up(Stage.COMPILED, "it has no flat program")
@@ -205,12 +220,45 @@ class PlanCache:
             run = hoist(flat, len(plan.types) - 1) if is_slice else flat
             plan.offer(Stage.FLAT, run, flat.seconds, flat.folded_bytes + 256 * flat.calls)
 
+    def _consider_recording(self, program: Program, plan: Plan) -> None:
+        """Note that a plan is to be recorded: it is hot, and as fast as it will be otherwise."""
+        if self._graphs is None or plan.is_to_be_recorded or plan.calls < _HOT_CALLS:
+            return
+        if plan.is_settled and plan.stage is not Stage.PLAIN and plan.is_open(Stage.RECORDED):
+            plan.is_to_be_recorded = True
+            self._idle_work.append((self._record, program, plan))
+
+    def _record(self, program: Program, plan: Plan) -> None:
+        assert self._graphs is not None
+        started = time.perf_counter()
+        captures = [
+            type if constant is None else constant
+            for type, constant in zip(plan.capture_types, program.constants, strict=True)
+        ]
+        try:
+            if program.is_random:
+                raise NotRecorded("it draws random numbers")
+            if program.chain and program.chain[0].name in SLICE_ATTRIBUTES:
+                raise NotRecorded("it is a slice, which keeps values for the next")
+            run = plan.serving
+            # A plan that was compiled before this process was started has no flat program here.
+            flat = run if isinstance(run, FlatProgram) else self._flat(program, plan, fold=False)
+            graph = self._graphs.record(plan.id, run, flat.module, plan.types, captures, plan.inference)
+        except (NotRecorded, NotFlat) as reason:
+            plan.give_up(Stage.RECORDED, str(reason))
+        else:
+            plan.offer(Stage.RECORDED, graph, time.perf_counter() - started, graph.bytes)
+
+    def _flat(self, program: Program, plan: Plan, *, fold: bool = True) -> FlatProgram:
+        constants = program.constants if fold else ()
+        return flatten(program.run, plan.types, plan.capture_types, self._device, fold=fold, constants=constants)
+
     def _load(self, program: Program, plan: Plan) -> None:
         if self._packages is None or not plan.is_open(Stage.COMPILED):
             return
         started = time.perf_counter()
         try:
-            found = self._packages.load(plan.id)
+            found = self._packages.load(plan.id, self._device)
         except Exception as error:  # noqa: BLE001 - torch's loader raises what it likes
             plan.give_up(Stage.COMPILED, f"its machine code cannot be loaded: {error}")
             return
@@ -250,5 +298,6 @@ def report(program: Program, plan: Plan) -> dict[str, Any]:
                 "note": record.note,
             }
             for stage, record in zip(Stage, plan.records, strict=True)
+            if stage is not Stage.RECORDED or record.made_in is not None or record.note is not None
         },
     }

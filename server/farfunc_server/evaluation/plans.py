@@ -1,6 +1,6 @@
 """A plan: how one function under one chain of transforms runs for arguments of one kind.
 
-There are up to three programs for it, each faster to run and slower to make than the one before:
+There are up to four programs for it, each faster to run and slower to make than the one before:
 
 ==========  ==============================================================  ====================
 stage       what runs                                                       made
@@ -8,6 +8,7 @@ stage       what runs                                                       made
 plain       torch.func's transforms of the lowered graph                    at once
 flat        what of it reaches the kernels, simplified (:mod:`.flattening`)  when it is called again
 compiled    the flat program as machine code (:mod:`.compilation`)          when it is hot
+recorded    one of these as a CUDA graph (:mod:`.cuda_graphs`)              when it is hot, small, and on a GPU
 ==========  ==============================================================  ====================
 
 A program does not serve before it has been seen to agree and to be faster: the next calls run the
@@ -46,6 +47,10 @@ _TOLERANCES = {
 """How far two ways of computing may lie apart, as a part of the largest element: what reordering sums
 and contracting products leaves, with a margin for functions that amplify it."""
 
+_TF32_DTYPES = (torch.float32, torch.complex64)
+_TF32_TOLERANCE = 1e-2
+"""Where the server was told that products may be rounded to ten bits."""
+
 
 _TRY_EACH = 16
 """How often a batch that was slower than its calls one by one is tried again."""
@@ -75,6 +80,7 @@ class Stage(IntEnum):
     PLAIN = 0
     FLAT = 1
     COMPILED = 2
+    RECORDED = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -123,10 +129,13 @@ class Plan:
         Which program serves.
     records:
         By stage.
-    is_noted, is_hot:
-        Whether its flat program and its machine code have been asked for.
+    is_noted, is_hot, is_to_be_recorded:
+        Whether its flat program, its machine code and its CUDA graph have been asked for.
     looked_at:
         When the machine code was last looked for, on the clock of ``time.monotonic``.
+    wait:
+        Waits until what was launched has been computed; None where that is when a program returns. Without it the
+        seconds of a GPU's programs would be those of launching their kernels.
     """
 
     id: str
@@ -140,7 +149,9 @@ class Plan:
     records: tuple[StageRecord, ...] = field(default_factory=lambda: tuple(StageRecord() for _ in Stage))
     is_noted: bool = False
     is_hot: bool = False
+    is_to_be_recorded: bool = False
     looked_at: float = 0.0
+    wait: Callable[[], None] | None = None
     _programs: dict[Stage, Run] = field(default_factory=dict)
     _candidate: Stage | None = None
     _chances: int = 0
@@ -192,6 +203,11 @@ class Plan:
         best = self.stage if self._candidate is None else max(self.stage, self._candidate)
         return best < stage and record.note is None and record.made_in is None
 
+    @property
+    def serving(self) -> Run:
+        """The program that serves."""
+        return self._programs.get(self.stage, self.plain)
+
     def offer(self, stage: Stage, program: Run, made_in: float, bytes: int = 0) -> None:
         """Give the plan a faster program, which serves once it has been seen to agree."""
         self._programs[stage] = program
@@ -224,12 +240,19 @@ class Plan:
         self.give_up(stage, reason)
         return results
 
+    def launch(self, leaves: Tensors, captures: Tensors) -> Results | None:
+        """Begin to evaluate, without waiting for it or measuring it; None while two programs are compared."""
+        if self._candidate is not None:
+            return None
+        self.records[self.stage].calls += 1
+        return self.serving(leaves, captures)
+
     def _try_candidate(self, leaves: Tensors, captures: Tensors) -> Results:
         """Run the program that serves and the one that may replace it."""
         candidate, serving = self._candidate, self.stage
         assert candidate is not None
         generator = _generator_state(leaves, captures) if self.is_random else None
-        results = self._timed(serving, self._programs.get(serving, self.plain), leaves, captures)
+        results = self._timed(serving, self.serving, leaves, captures)
         self._trials[0].append(self.records[serving].last)
         after = _generator_state(leaves, captures) if self.is_random else None
         if generator is not None:
@@ -237,6 +260,8 @@ class Plan:
         try:
             started = time.perf_counter()
             others = self._programs[candidate](leaves, captures)
+            if self.wait is not None:
+                self.wait()
             self._trials[1].append(time.perf_counter() - started)
             problem = disagreement(results, others)
         except Exception as error:  # noqa: BLE001 - a program that fails is not taken
@@ -256,6 +281,8 @@ class Plan:
     def _timed(self, stage: Stage, program: Run, leaves: Tensors, captures: Tensors) -> Results:
         started = time.perf_counter()
         results = program(leaves, captures)
+        if self.wait is not None:
+            self.wait()
         record = self.records[stage]
         record.calls += 1
         seconds = time.perf_counter() - started
@@ -284,6 +311,8 @@ def disagreement(first: Results, second: Results) -> str | None:
 
 def _is_close(left: torch.Tensor, right: torch.Tensor) -> bool:
     tolerance = _TOLERANCES.get(left.dtype)
+    if left.is_cuda and left.dtype in _TF32_DTYPES and torch.backends.cuda.matmul.allow_tf32:
+        tolerance = _TF32_TOLERANCE
     if tolerance is None or not left.numel():
         return torch.equal(left, right)
     with torch.inference_mode():

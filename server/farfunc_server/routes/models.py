@@ -188,12 +188,12 @@ class PlanModel(BaseModel):
     function: str = Field(examples=["sha256:f2c422f1..."])
     transforms: list[dict[str, Any]] = Field(description="The chain in flat form, outermost first.")
     arguments: list[str] = Field(examples=[["float64[7]"]])
-    stage: Literal["plain", "flat", "compiled"] = Field(description="Which program serves.")
+    stage: Literal["plain", "flat", "compiled", "recorded"] = Field(description="Which program serves.")
     is_hot: bool = Field(description="Whether its machine code has been asked for.")
     bytes: int = Field(description="The memory that the plan takes.")
     peak_bytes: int = Field(description="The most memory of an evaluation, by a dry run.")
     operations: float = Field(description="Scalar operations of an evaluation, by a dry run.")
-    stages: dict[Literal["plain", "flat", "compiled"], StageModel]
+    stages: dict[Literal["plain", "flat", "compiled", "recorded"], StageModel]
     compilation: CompilationModel | None
 
 
