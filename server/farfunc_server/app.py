@@ -53,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
             memory_bytes=settings.memory_limit,
             operations=settings.operation_limit,
             packages=str(packages) if settings.compile_plans else None,
+            tf32=settings.tf32,
             spare=settings.spare,
         ),
         on_restart=lambda device: lost_worker(device),

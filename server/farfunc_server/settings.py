@@ -49,6 +49,8 @@ class Settings:
         The most scalar operations of one evaluation.
     compile_plans:
         Whether hot plans are compiled, by a process of the lowest priority.
+    tf32:
+        Whether GPUs may round the factors of float32 products to ten bits (TF32), which is faster.
     batching:
         Whether waiting requests of one kind are evaluated together.
     spare:
@@ -78,6 +80,7 @@ class Settings:
     answer_limit: int = 16 << 30
     operation_limit: float = 1e18
     compile_plans: bool = True
+    tf32: bool = False
     batching: bool = True
     spare: bool = True
     shutdown_limit: float = 30.0
@@ -155,6 +158,7 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("answer_limit", _bytes, "a size such as 8G", "the largest answer"),
     ("operation_limit", _positive, "a positive number", "scalar operations of one evaluation"),
     ("compile_plans", _switch, "true or false", "compile plans that are used often, in the background"),
+    ("tf32", _switch, "true or false", "let GPUs round the factors of float32 products to ten bits, which is faster"),
     ("batching", _switch, "true or false", "evaluate waiting requests of one kind together, where that is faster"),
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
     ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),

@@ -15,6 +15,7 @@ __all__ = ["as_farfunc_error"]
 _CPP_BACKTRACE = re.compile(r"\n?(Exception raised from |C\+\+ CapturedTraceback:|frame #\d+:).*", re.DOTALL)
 _FORWARD_AD = re.compile(r"Trying to use forward AD with (\S+) that does not support it")
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.IGNORECASE)
+_DEVICE_ASSERT = re.compile(r"device-side assert", re.IGNORECASE)
 _REPORT = re.compile(r"\s*Please file an issue to PyTorch at \S+ so that we can prioritize .*", re.DOTALL)
 _MAX_MESSAGE = 2_000
 
@@ -49,6 +50,11 @@ def as_farfunc_error(error: Exception) -> FarfuncError:
             f"torch has no forward-mode derivative of {found[1]}: {message}",
             where=where,
             remedy="use jacrev or vjp (reverse mode) instead of jacfwd, jvp or hessian",
+        )
+    if _DEVICE_ASSERT.search(message):  # where it comes to light is not where it was
+        return EvaluationError(
+            "an operator met a value on the GPU that it does not take: an index out of range, as a rule",
+            remedy="check indices and class numbers; a server with --devices cpu names the operator",
         )
     # Inside a graph whatever an operator raises is about its operands.
     if where is not None or isinstance(error, _REFUSALS):

@@ -97,7 +97,9 @@ class Handler:
     def use_idle_time(self) -> bool:
         """Do something that makes later answers faster; returns whether there was anything to do."""
         try:
-            return self._engine.use_idle_time()
+            was_useful = self._engine.use_idle_time()
+            self.is_sound &= not self._engine.plans.is_broken
+            return was_useful and self.is_sound
         except Exception:  # noqa: BLE001 - no one waits for it, and the plain way is still there
             _log.exception("the worker failed at making a plan faster")
             return True
@@ -130,8 +132,7 @@ class Handler:
         device = torch.device("cpu" if message.device.startswith("cpu") else message.device)
         if message.threads is not None:
             torch.set_num_threads(message.threads)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        _set_rounding(tf32=message.tf32)
         budget = Budget(message.memory_bytes or default_memory_bytes(device), message.operations)
         packages = None if message.packages is None else PackageFolder(Path(message.packages))
         self._engine = Engine(str(device), budget, packages)
@@ -226,6 +227,8 @@ class Handler:
                 else:
                     bodies[number] = encode_response(EvaluateResponse(result))
             self.is_sound = self._engine.is_well()
+            if self._engine.is_lost:  # by one of them: the others must not fail with it
+                return Apart(), ()
         sizes = [sum(memoryview(part).nbytes for part in body) for body in bodies]
         result = self._result(started, self._engine.stage)
         return Results(result, sizes, problems), [part for body in bodies for part in body]
@@ -271,6 +274,18 @@ def _warm_up(engine: Engine) -> None:
         transform = FlatTransform(name, {"argnums": (0,)})
         engine.evaluate(sin, (transform,), (x,))
         engine.evaluate(sin, (batch, transform), (rows,))
+
+
+def _set_rounding(*, tf32: bool) -> None:
+    """Have a GPU compute as exactly as the CPU does, unless told otherwise.
+
+    torch's defaults round factors of float32 convolutions to ten bits, and add up half-precision products in half
+    precision.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 def _limit_data(memory_bytes: int) -> None:

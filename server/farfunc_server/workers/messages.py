@@ -104,6 +104,8 @@ class Configure(Message):
         The most scalar operations that one evaluation may take.
     packages:
         The folder with machine code of plans; None to go without.
+    tf32:
+        Whether a GPU may round the factors of float32 products to ten bits.
     """
 
     device: str
@@ -111,6 +113,7 @@ class Configure(Message):
     memory_bytes: int | None
     operations: float
     packages: str | None = None
+    tf32: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ class Result(Message):
     seconds:
         The time that it took on the device.
     stage:
-        The stage of the plan that ran: ``plain``, ``flat`` or ``compiled``.
+        The stage of the plan that ran: ``plain``, ``flat``, ``compiled`` or ``recorded``.
     news:
         What has changed of the worker's plans since it last told: a document for each.
     hot:

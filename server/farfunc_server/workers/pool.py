@@ -35,7 +35,7 @@ class PoolSettings:
     ----------
     devices:
         One worker for each: ``"cpu"``, ``"cpu:1"``, ``"cuda:0"``.
-    threads, memory_bytes, operations, packages:
+    threads, memory_bytes, operations, packages, tf32:
         As in :class:`~farfunc_server.workers.messages.Configure`.
     spare:
         Whether to keep a spare.
@@ -46,6 +46,7 @@ class PoolSettings:
     memory_bytes: int | None = None
     operations: float = 1e18
     packages: str | None = None
+    tf32: bool = False
     spare: bool = True
 
 
@@ -186,7 +187,12 @@ class Pool:
             settings = self._settings
             configured = await worker.configure(
                 Configure(
-                    seat.device, settings.threads, settings.memory_bytes, settings.operations, settings.packages
+                    seat.device,
+                    settings.threads,
+                    settings.memory_bytes,
+                    settings.operations,
+                    settings.packages,
+                    settings.tf32,
                 )
             )
         except BaseException:

@@ -53,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
             while handler.is_sound:
                 while not frames.is_waiting() and handler.use_idle_time():
                     pass
+                if not handler.is_sound:
+                    break
                 header, payload = frames.receive()
                 answer, parts = handler.answer(from_header(header), payload)
                 del payload
