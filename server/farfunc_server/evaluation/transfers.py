@@ -119,7 +119,7 @@ class CudaTransfers:
         with torch.cuda.stream(self._fetching):
             for source in sources:
                 target = None
-                if source.device.type == "cpu":  # the state of a generator
+                if source.device.type != self.device.type:  # the state of a generator
                     target = source
                 elif source.nbytes <= _PART_BYTES and whole + source.nbytes <= _MOST_WHOLE_BYTES:
                     whole += source.nbytes
