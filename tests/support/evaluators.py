@@ -15,7 +15,7 @@ __all__ = ["AsyncInProcess", "InProcess"]
 
 
 class InProcess(Transforms):
-    """The server's engine, in this process; functions take the way over bytes and validation.
+    """The server's engine on a device, in this process; functions take the way over bytes and validation.
 
     Attributes
     ----------
@@ -25,10 +25,10 @@ class InProcess(Transforms):
         Under which transforms.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         from farfunc_server.evaluation.engine import Engine
 
-        self._engine = Engine()
+        self._engine = Engine(device)
         self._arrived: dict[int, tuple[Function, Function]] = {}
         self.functions: list[Function] = []
         self.chains: list[list[str]] = []

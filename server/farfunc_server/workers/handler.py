@@ -54,7 +54,7 @@ from .messages import (
     UnknownFunction,
 )
 
-__all__ = ["Handler"]
+__all__ = ["Handler", "set_rounding"]
 
 _log = logging.getLogger("farfunc.worker")
 
@@ -132,7 +132,7 @@ class Handler:
         device = torch.device("cpu" if message.device.startswith("cpu") else message.device)
         if message.threads is not None:
             torch.set_num_threads(message.threads)
-        _set_rounding(tf32=message.tf32)
+        set_rounding(tf32=message.tf32)
         budget = Budget(message.memory_bytes or default_memory_bytes(device), message.operations)
         packages = None if message.packages is None else PackageFolder(Path(message.packages))
         self._engine = Engine(str(device), budget, packages)
@@ -276,7 +276,7 @@ def _warm_up(engine: Engine) -> None:
         engine.evaluate(sin, (batch, transform), (rows,))
 
 
-def _set_rounding(*, tf32: bool) -> None:
+def set_rounding(*, tf32: bool) -> None:
     """Have a GPU compute as exactly as the CPU does, unless told otherwise.
 
     torch's defaults round factors of float32 convolutions to ten bits, and add up half-precision products in half
