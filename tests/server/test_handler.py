@@ -1,6 +1,7 @@
 """A worker's answers to messages, and its limits, in a process of its own."""
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,19 @@ from farfunc_protocol.document import function_to_bytes, identity
 from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError
 from farfunc_protocol.graph import Equation, Graph
 from farfunc_protocol.messages import decode_response
-from farfunc_server.workers.messages import Configure, Evaluate, Infer, Load, UnknownFunction
+from farfunc_server.scheduling.dispatcher import Dispatcher
+from farfunc_server.workers.handler import Handler
+from farfunc_server.workers.messages import (
+    Apart,
+    Configure,
+    Evaluate,
+    EvaluateMany,
+    Infer,
+    Load,
+    Problem,
+    Results,
+    UnknownFunction,
+)
 from farfunc_server.workers.worker import Worker, WorkerGone
 from support.graphs import array, f64, wrapped
 from support.http import evaluation
@@ -92,3 +105,44 @@ def test_a_refusal_is_an_answer_and_the_worker_goes_on():
         assert worker.is_alive
 
     with_worker(conversation)
+
+
+def test_a_worker_that_ends_says_so_with_its_last_answer(monkeypatch):
+    handler = Handler()
+    request = memoryview(evaluation(ID, [array([1.0])]))  # sin takes two
+    handler.answer(Load(ID), memoryview(FILE))
+    answer, _ = handler.answer(Evaluate(ID, "r"), request)
+    assert (answer.is_last, handler.is_sound) == (False, True)
+    monkeypatch.setattr(handler._engine, "is_well", lambda: False)
+    answer, _ = handler.answer(Evaluate(ID, "r"), request)
+    assert (answer.is_last, handler.is_sound) == (True, False)
+
+
+def test_a_device_that_one_of_a_batch_has_cost_is_no_fault_of_the_others(monkeypatch):
+    handler = Handler()
+    handler.answer(Load(ID), memoryview(FILE))
+    requests = [evaluation(ID, [array([float(number), 1.0])]) for number in range(3)]
+    message = EvaluateMany(ID, [len(request) for request in requests])
+    payload = memoryview(b"".join(requests))
+    assert isinstance(handler.answer(message, payload)[0], Results)
+
+    def lost():
+        handler._engine.is_lost = True
+        return False
+
+    monkeypatch.setattr(handler._engine, "is_well", lost)
+    assert handler.answer(message, payload)[0] == Apart(is_last=True)
+    assert not handler.is_sound
+
+
+@pytest.mark.parametrize("answer", [Problem({}, is_last=True), Apart(is_last=True), Problem({}), Apart()])
+def test_nothing_is_sent_to_a_worker_that_has_said_that_it_ends(answer):
+    pool = SimpleNamespace(devices=("cpu",), on_ready=None)
+    dispatcher = Dispatcher(pool, capacity=1)
+    worker = SimpleNamespace(is_alive=True)
+    pool.on_ready("cpu", worker)
+    lane = dispatcher._lanes["cpu"]
+    dispatcher._answered(lane, worker, answer, memoryview(b""))
+    assert lane.worker is (None if answer.is_last else worker)
+    pool.on_ready("cpu", worker)
+    assert lane.worker is worker

@@ -363,6 +363,8 @@ class Dispatcher:
             load.add_done_callback(self._loads.discard)
             return
         places, lane.places = lane.places, ()
+        if isinstance(message, Problem | Apart) and message.is_last:
+            lane.worker = None  # the next request is for the one that takes its place
         if lane.overdue is not None:
             lane.overdue.cancel()
         self.running -= len(places)

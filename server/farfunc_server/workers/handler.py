@@ -87,12 +87,13 @@ class Handler:
             return self._answer(message, payload)
         except FarfuncError as error:
             self.is_sound = self._engine.is_well()
-            return Problem(error.to_problem()), ()
+            return Problem(error.to_problem(), not self.is_sound), ()
         except Exception:  # noqa: BLE001 - a bug of ours must not end the process
             self.is_sound = self._engine.is_well()
             _log.exception("the worker failed at %s", type(message).__name__)
             detail = "the worker met an error of its own"
-            return Problem(ServerError(detail, remedy="report it with the request id").to_problem()), ()
+            error = ServerError(detail, remedy="report it with the request id")
+            return Problem(error.to_problem(), not self.is_sound), ()
 
     def use_idle_time(self) -> bool:
         """Do something that makes later answers faster; returns whether there was anything to do."""
@@ -228,7 +229,7 @@ class Handler:
                     bodies[number] = encode_response(EvaluateResponse(result))
             self.is_sound = self._engine.is_well()
             if self._engine.is_lost:  # by one of them: the others must not fail with it
-                return Apart(), ()
+                return Apart(is_last=True), ()
         sizes = [sum(memoryview(part).nbytes for part in body) for body in bodies]
         result = self._result(started, self._engine.stage)
         return Results(result, sizes, problems), [part for body in bodies for part in body]

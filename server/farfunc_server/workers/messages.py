@@ -221,7 +221,15 @@ class Results(Message):
 
 @dataclass(frozen=True, slots=True)
 class Apart(Message):
-    """The requests of :class:`EvaluateMany` take long: send each by itself."""
+    """The requests of :class:`EvaluateMany` take long, or one of them has cost the device: send each by itself.
+
+    Attributes
+    ----------
+    is_last:
+        Whether the worker ends with this answer.
+    """
+
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,9 +356,18 @@ class Compiled(Message):
 
 @dataclass(frozen=True, slots=True)
 class Problem(Message):
-    """An RFC 9457 problem document."""
+    """An RFC 9457 problem document.
+
+    Attributes
+    ----------
+    problem:
+        The document.
+    is_last:
+        Whether the worker ends with this answer.
+    """
 
     problem: dict[str, Any]
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
