@@ -15,11 +15,12 @@ PEERS := .venv-peers/bin/python
 READY := .venv/.ready .venv-thin/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint conformance functorch-tests bench clean
+.PHONY: help demo test test-gpu lint conformance functorch-tests bench clean
 
 help:
 	@echo "make demo             install, start a server, and differentiate on it from a client without torch"
 	@echo "make test             install, ruff, and the whole test suite"
+	@echo "make test-gpu         what a GPU computes, beside what the CPU computes; needs an NVIDIA GPU"
 	@echo "make lint             ruff and pyright"
 	@echo "make conformance      every operator of torch's own database; writes docs/conformance.md"
 	@echo "make functorch-tests  PyTorch's own functorch tests, with the transforms swapped for ours"
@@ -32,6 +33,9 @@ demo: $(READY)
 test: $(READY)
 	$(FULL) -m ruff check
 	$(FULL) -m pytest $(PYTEST_FLAGS)
+
+test-gpu: .venv/.ready
+	$(FULL) -m pytest tests/gpu -m gpu $(PYTEST_FLAGS)
 
 lint: .venv/.ready
 	$(FULL) -m ruff check

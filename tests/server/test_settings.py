@@ -16,6 +16,7 @@ def test_flags_win_over_variables():
     settings = read_settings(["--port", "0", "--spare", "no"], {"FARFUNC_PORT": "99", "FARFUNC_TIME_LIMIT": "2.5"})
     assert (settings.port, settings.time_limit, settings.spare) == (0, 2.5, False)
     assert not read_settings(["--batching=false"], {"FARFUNC_BATCHING": "true"}).batching
+    assert read_settings([], {"FARFUNC_TF32": "true"}).tf32
 
 
 def test_every_kind_of_value():

@@ -1,7 +1,8 @@
 """Transfers, on a stand-in for a GPU whose copies happen as late as they may.
 
-A copy that is launched on a stream is carried out when something waits for it, and not before: what is read too early, or
-whose memory is used again too early, gives a wrong result here every time, where a GPU gives one now and then.
+A copy that is launched on a stream is carried out when something waits for it, and not before: what is read too
+early, or whose memory is used again too early, gives a wrong result here every time,
+where a GPU gives one now and then.
 """
 
 import contextlib
