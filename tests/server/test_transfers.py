@@ -215,6 +215,20 @@ def test_the_cpu_copies_nothing():
     assert ways.begin([tensor])()[0] is tensor
 
 
+def test_a_batch_is_sent_and_fetched_as_one_array(gpu, monkeypatch):
+    engine = Engine()
+    engine.transfers = CudaTransfers(CPU)
+    run = Plan.run
+    monkeypatch.setattr(Plan, "run", lambda self, *args: gpu.computing.synchronize() or run(self, *args))
+    function = function_of([f64(18)], identity_and_square)
+    calls = [[array(RNG.standard_normal(18))] for _ in range(8)]
+    found = engine.evaluate_many(function, [], calls)
+    for (same, square), (x,) in zip(found, calls, strict=True):
+        np.testing.assert_array_equal(same.data, x.data)
+        np.testing.assert_array_equal(square.data, x.data**2)
+    assert gpu.pinned == 8 * 18 * 8 * 3
+
+
 def identity_and_square(b, x):
     (y,) = b.add("mul.Tensor", (x, x))
     return [b.add("clone", (x,))[0], y]

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import operator
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -228,7 +229,9 @@ class CudaGraphs:
         computing = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(computing)
         before = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch calls the check a prototype
+            torch.cuda.set_sync_debug_mode("error")
         try:
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UPS):

@@ -36,7 +36,7 @@ from .plans import Plan, Stage
 from .program import Program
 from .randomness import continued, seeded
 from .slices import Cursor, DeliveredCall, SlicedCall, Slicing
-from .tensors import from_tensor, type_of
+from .tensors import from_tensor, host_tensor, type_of
 from .transfers import transfers_of
 from .transforms import dispatch_state, is_stack_empty
 
@@ -206,7 +206,8 @@ class Engine:
         plan = self.plans.plan(batch, form.types(rows), kinds)
         if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
             return None
-        leaves = gather(form, [[self.transfers.tensor(array) for array in arrays] for arrays in calls], rows)
+        leaves = gather(form, [list(map(host_tensor, arrays)) for arrays in calls], rows)
+        leaves = list(map(self.transfers.send, leaves))
         self.stage = plan.stage
         results = plan.run(leaves, captures)
         return [tuple(map(from_tensor, dealt)) for dealt in deal(form, self.transfers.fetch(results), counts)]

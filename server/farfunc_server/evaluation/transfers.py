@@ -25,7 +25,7 @@ import torch
 
 from farfunc_protocol.arrays import Array
 
-from .tensors import host_tensor, plain, to_tensor
+from .tensors import host_tensor, plain
 
 __all__ = ["CudaTransfers", "HostTransfers", "Transfers", "transfers_of", "wait_for"]
 
@@ -53,6 +53,10 @@ class Transfers(Protocol):
         """An array's tensor on the device."""
         ...
 
+    def send(self, source: torch.Tensor) -> torch.Tensor:
+        """A contiguous tensor of the CPU, on the device."""
+        ...
+
     def begin(self, tensors: Tensors) -> Callable[[], Tensors]:
         """Begin to fetch results; what is returned waits for them, and is to be called once."""
         ...
@@ -72,7 +76,11 @@ class HostTransfers:
 
     def tensor(self, array: Array) -> torch.Tensor:
         """The array's memory as a tensor."""
-        return to_tensor(array, self.device)
+        return host_tensor(array)
+
+    def send(self, source: torch.Tensor) -> torch.Tensor:
+        """It is there."""
+        return source
 
     def begin(self, tensors: Tensors) -> Callable[[], Tensors]:
         """Nothing is to be done."""
@@ -97,7 +105,10 @@ class CudaTransfers:
 
     def tensor(self, array: Array) -> torch.Tensor:
         """An array's tensor; the array's memory may be written to when this returns."""
-        source = host_tensor(array)
+        return self.send(host_tensor(array))
+
+    def send(self, source: torch.Tensor) -> torch.Tensor:
+        """A contiguous tensor of the CPU, on the GPU; its memory may be written to when this returns."""
         if not source.numel():
             return source.to(self.device)
         target = torch.empty(source.shape, dtype=source.dtype, device=self.device)
