@@ -22,7 +22,7 @@ from .plans import Plan, Stage
 from .program import Program
 from .transforms import SLICE_ATTRIBUTES
 
-__all__ = ["PlanCache", "report"]
+__all__ = ["PlanCache", "Types", "report"]
 
 Types = tuple[TensorType, ...]
 
