@@ -25,7 +25,7 @@ from .program import Constants, Program
 from .transfers import wait_for
 from .transforms import SLICE_ATTRIBUTES
 
-__all__ = ["PlanCache", "report"]
+__all__ = ["PlanCache", "Types", "report"]
 
 Types = tuple[TensorType, ...]
 
@@ -210,13 +210,13 @@ class PlanCache:
     def _flatten(self, program: Program, plan: Plan) -> None:
         if not plan.is_open(Stage.FLAT):
             return
+        is_slice = bool(program.chain) and program.chain[0].name in SLICE_ATTRIBUTES
         try:
-            flat = self._flat(program, plan)
+            flat = self._flat(program, plan, basis=len(plan.types) - 1 if is_slice else None)
         except NotFlat as reason:
             plan.give_up(Stage.FLAT, str(reason))
             plan.give_up(Stage.COMPILED, "it has no flat program")
         else:
-            is_slice = bool(program.chain) and program.chain[0].name in SLICE_ATTRIBUTES
             run = hoist(flat, len(plan.types) - 1) if is_slice else flat
             plan.offer(Stage.FLAT, run, flat.seconds, flat.folded_bytes + 256 * flat.calls)
 
@@ -249,9 +249,16 @@ class PlanCache:
         else:
             plan.offer(Stage.RECORDED, graph, time.perf_counter() - started, graph.bytes)
 
-    def _flat(self, program: Program, plan: Plan, *, fold: bool = True) -> FlatProgram:
-        constants = program.constants if fold else ()
-        return flatten(program.run, plan.types, plan.capture_types, self._device, fold=fold, constants=constants)
+    def _flat(self, program: Program, plan: Plan, *, fold: bool = True, basis: int | None = None) -> FlatProgram:
+        return flatten(
+            program.run,
+            plan.types,
+            plan.capture_types,
+            self._device,
+            fold=fold,
+            constants=program.constants if fold else (),
+            basis=basis,
+        )
 
     def _load(self, program: Program, plan: Plan) -> None:
         if self._packages is None or not plan.is_open(Stage.COMPILED):
