@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from farfunc_server.workers.handler import set_rounding
 from support import environments
-from support.gpu import DEVICE
 from support.serving import RunningServer
 
 
 @pytest.fixture(scope="session")
 def gpu_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server whose one device is the GPU."""
+    from support.gpu import DEVICE  # needs torch
+
     folder = tmp_path_factory.mktemp("gpu-server")
     with RunningServer(environments.full_python(), folder, "--devices", DEVICE, start_seconds=180.0) as running:
         yield running.url
@@ -23,4 +23,6 @@ def gpu_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def rounding() -> None:
     """As a worker sets it."""
+    from farfunc_server.workers.handler import set_rounding  # needs torch
+
     set_rounding(tf32=False)
