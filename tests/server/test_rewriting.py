@@ -254,7 +254,7 @@ def test_machine_code_of_float32_products_of_what_varies(tmp_path):
     x, w = torch.randn(2, 130, 130).unbind()
     flat = flatten(Program(function, (), CPU).run, types, (), CPU)
     assert any("linear_pointwise" in str(node.target) for node in flat.module.graph.nodes)
-    run, _ = folder.load(spec.digest)
+    run, _ = folder.load(spec.digest, CPU)
     torch.testing.assert_close(run([x, w], [])[0], torch.tanh(x @ w) @ w, atol=1e-3, rtol=1e-5)
 
 
