@@ -126,6 +126,11 @@ class PlanCache:
         """The plan for arguments of these types, if there is one."""
         return self._plans[program].get((types, capture_types))
 
+    @property
+    def has_idle_work(self) -> bool:
+        """Whether a plan can be made faster."""
+        return bool(self._idle_work)
+
     def improve(self) -> bool:
         """Make one plan faster that is used often; returns whether there was one."""
         if not self._idle_work:

@@ -374,7 +374,8 @@ class Dispatcher:
         try:
             self._deal(lane, worker, places, message, data)
         finally:
-            self._pump()
+            if len(self.queue) or lane.again or lane.sliced:
+                self._pump()
 
     async def _load(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         """Send a worker the function that it has not got, and then the message again."""

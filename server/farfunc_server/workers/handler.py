@@ -96,6 +96,11 @@ class Handler:
             detail = "the worker met an error of its own"
             return Problem(ServerError(detail, remedy="report it with the request id").to_problem()), ()
 
+    @property
+    def has_idle_work(self) -> bool:
+        """Whether there is something that makes later answers faster."""
+        return self._engine.plans.has_idle_work
+
     def use_idle_time(self) -> bool:
         """Do something that makes later answers faster; returns whether there was anything to do."""
         try:

@@ -23,7 +23,7 @@ has not the function (it never had, or has forgotten it): then the web process l
 
 A header is a message as JSON. The two that go to and fro in a loop have a short form for what they mostly are::
 
-    "E"  call: 8 bytes  identity "\\n" request id            an Evaluate that resumes nothing
+    "E"  call: 8 bytes  identity, line feed, request id      an Evaluate that resumes nothing
     "R"  seconds: a double  stage                            a Result that tells nothing of plans
 """
 
