@@ -16,9 +16,10 @@ from farfunc_protocol.messages import EvaluateResponse as Response
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_server.evaluation import calls_alike, plan_cache
 from farfunc_server.evaluation.plans import Stage
+from farfunc_server.workers import handler
 from farfunc_server.workers.frames import memory_of
 from farfunc_server.workers.handler import Handler
-from farfunc_server.workers.messages import Evaluate, Load, Problem, Result
+from farfunc_server.workers.messages import Evaluate, EvaluateMany, Load, Problem, Result
 from support.graphs import array, f64, function_of, wrapped
 
 JACFWD = FlatTransform("jacfwd", {"argnums": (0,)})
@@ -302,6 +303,31 @@ def test_no_more_are_kept_than_the_bound(session, monkeypatch):
         session.heat(name, [array(np.ones(size))])
         assert session.known <= 2
         np.testing.assert_array_equal(session.results(name, [array(np.ones(size))])[0], np.sin(np.ones(size)))
+
+
+@pytest.mark.parametrize("quick", [1.0, 0.0])
+def test_many_at_once_have_each_its_own_answer_or_its_own_problem(session, monkeypatch, quick):
+    monkeypatch.setattr(handler, "QUICK_SECONDS", quick)
+    name = session.load(SIN)
+    session.heat(name, [array(np.ones(3))], JACFWD)
+    given = np.random.default_rng(1).normal(size=(70, 3))
+    bodies = [b"".join(encode_request(EvaluateRequest(name, (JACFWD,), (array(x),)))) for x in given]
+    bodies[5] = bodies[5][:-1]
+    bodies[7] = b"".join(encode_request(EvaluateRequest(name, (JACFWD,), (array(given[7], "float32"),))))
+    whole = b"".join(bodies)
+    payload = memory_of(len(whole))
+    payload[:] = whole
+    message, parts = session.handler.answer(EvaluateMany(name, [len(body) for body in bodies]), payload)
+    answers, start = b"".join(parts), 0
+    for number, (x, size, problem) in enumerate(zip(given, message.sizes, message.problems, strict=True)):
+        if number in (5, 7):
+            assert problem["code"] in ("protocol", "invalid_request")
+            assert size == 0
+        else:
+            (jacobian,) = decode_response(answers[start : start + size]).arrays
+            np.testing.assert_allclose(jacobian.data, np.diag(np.cos(x)), rtol=1e-14, atol=0)
+        start += size
+    assert start == len(answers)
 
 
 def test_what_is_large_goes_the_long_way(session):

@@ -23,7 +23,7 @@ from farfunc_protocol.pytree import flatten
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_protocol.validate import validate_function
 
-from ..evaluation.calls_alike import CallsAlike, head_of
+from ..evaluation.calls_alike import QUICK_SECONDS, CallsAlike, head_of
 from ..evaluation.compilation import NotCompiled, PackageFolder, PlanSpec, compile_plan
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
@@ -221,14 +221,22 @@ class Handler:
         function, _ = self._functions[message.function]
         problems: list[dict[str, Any] | None] = [None] * len(message.sizes)
         requests: dict[int, EvaluateRequest] = {}
+        bodies: list[Sequence[Buffer]] = [()] * len(message.sizes)
+        stage: Stage | None = None
         start = 0
         for number, size in enumerate(message.sizes):
+            part = payload[start : start + size]
+            start += size
+            head = head_of(part) if self._engine.device.type == "cpu" else None
+            known = None if head is None else self._alike.answer(message.function, head, part, QUICK_SECONDS)
+            if known is not None:
+                body, stage = known
+                bodies[number] = (body,)
+                continue
             try:
-                requests[number] = decode_request(payload[start : start + size])
+                requests[number] = decode_request(part)
             except FarfuncError as error:
                 problems[number] = error.to_problem()
-            start += size
-        bodies: list[Sequence[Buffer]] = [()] * len(message.sizes)
         if requests:
             chain = next(iter(requests.values())).transforms
             calls = [request.arrays for request in requests.values()]
@@ -241,8 +249,9 @@ class Handler:
                 else:
                     bodies[number] = encode_response(EvaluateResponse(result))
             self.is_sound = self._engine.is_well()
+            stage = self._engine.stage
         sizes = [sum(memoryview(part).nbytes for part in body) for body in bodies]
-        result = self._result(started, self._engine.stage)
+        result = self._result(started, self._engine.stage if stage is None else stage)
         return Results(result, sizes, problems), [part for body in bodies for part in body]
 
     def _result(self, started: float, stage: Stage) -> Result:
