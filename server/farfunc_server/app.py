@@ -99,6 +99,9 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        # Whether there is a provider is asked anew with each request, which small calls would feel: what this server
+        # has to tell is in its log, at /metrics and in Server-Timing.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
     routers = (functions.router, evaluation.router, service.router)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import MutableMapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -76,7 +77,7 @@ class Connection(HttpToolsProtocol):
             if end < 0 and len(data) < _MOST_HEAD_BYTES:
                 self._held = data
                 return
-            if end < 0 or (head := _read_head(data, end + 4)) is None:
+            if end < 0 or (head := _read_head(data[: end + 4])) is None:
                 self._hand_on(data)
                 return
             self._head = head
@@ -180,9 +181,19 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
 
-def _read_head(data: bytes, end: int) -> tuple[Headers, int, int] | None:
+_MOST_KNOWN_HEADS = 256
+_LARGEST_KNOWN_HEAD = 1 << 10
+
+
+def _read_head(text: bytes) -> tuple[Headers, int, int] | None:
     """The headers of a plain request, the head's length and the body's; None for what uvicorn is to judge."""
-    match = _HEAD.match(data, 0, end)
+    head = (_parse_head_again if len(text) <= _LARGEST_KNOWN_HEAD else _parse_head)(text)
+    return None if head is None else (list(head[0]), len(text), head[1])
+
+
+def _parse_head(text: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], int] | None:
+    """The headers of a plain request and the length of its body."""
+    match = _HEAD.fullmatch(text)
     if match is None:
         return None
     headers = []
@@ -197,7 +208,11 @@ def _read_head(data: bytes, end: int) -> tuple[Headers, int, int] | None:
                 return None
             length = int(value)
         headers.append((name, value))
-    return None if length is None else (headers, end, length)
+    return None if length is None else (tuple(headers), length)
+
+
+_parse_head_again = lru_cache(_MOST_KNOWN_HEADS)(_parse_head)
+"""A client that calls in a loop sends the same head each time."""
 
 
 class _Upload(asyncio.BufferedProtocol):

@@ -386,6 +386,29 @@ def test_a_token_is_asked_under_v1_only(start_server):
         assert "s3cret" not in server.output()
 
 
+def test_a_call_that_is_known_again_asks_for_the_token_and_for_what_its_name_stands_for_now(start_server):
+    cos = wrapped(Graph((f64(2),), (), (Equation("cos", (0,), {}, (1,)),), (1,)))
+    x = np.array([0.1, 0.2])
+    with start_server(FARFUNC_TOKEN="s3cret") as server, open_client(server.url) as client:
+        client.headers["authorization"] = "Bearer s3cret"
+        register(client, SIN, "wave")
+        body = evaluation("wave", [array(x)])
+        for _ in range(20):
+            np.testing.assert_array_equal(
+                results(client.post("/v1/evaluate", content=body, headers=BINARY))[0].data, np.sin(x)
+            )
+        for given in ("Bearer wrong", "Bearer"):
+            headers = {**BINARY, "authorization": given}
+            problem(client.post("/v1/evaluate", content=body, headers=headers), 401, "unauthorized")
+        register(client, cos, "wave")
+        for _ in range(20):
+            np.testing.assert_array_equal(
+                results(client.post("/v1/evaluate", content=body, headers=BINARY))[0].data, np.cos(x)
+            )
+        assert client.delete("/v1/functions/wave").status_code == 204
+        problem(client.post("/v1/evaluate", content=body, headers=BINARY), 404, "function_not_found")
+
+
 def test_functions_survive_kill_9_of_the_server(tmp_path):
     known = {}
     for turn in range(4):

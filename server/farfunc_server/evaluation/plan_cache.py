@@ -55,6 +55,11 @@ class PlanCache:
         As for :class:`~farfunc_server.evaluation.engine.Engine`.
     packages:
         Where machine code is found; None to go without.
+
+    Attributes
+    ----------
+    on_forget:
+        Called when plans are forgotten.
     """
 
     def __init__(self, device: torch.device, budget: Budget, packages: PackageFolder | None = None) -> None:
@@ -71,6 +76,7 @@ class PlanCache:
         self._hot: list[PlanSpec] = []
         self._used: dict[str, tuple[Program, Plan]] = {}
         self._forgotten: list[str] = []
+        self.on_forget: Callable[[], None] = lambda: None
         self._told_at = 0.0
 
     @property
@@ -119,16 +125,25 @@ class PlanCache:
             plan = plans[key] = self._make(program, types, capture_types, inference)
             if len(plans) > _MOST_PLANS_EACH:
                 _, oldest = plans.popitem(last=False)
-                self._forgotten.append(oldest.id)
+                self._forget([oldest])
         plans.move_to_end(key)
         if plan.stage is not self._last:
             self._consider(program, plan)
-        self._used[plan.id] = (program, plan)
+        self.note_use(program, plan)
         return plan
+
+    def note_use(self, program: Program, plan: Plan) -> None:
+        """Have it told that a plan was used."""
+        self._used[plan.id] = (program, plan)
 
     def known(self, program: Program, types: Types, capture_types: Types) -> Plan | None:
         """The plan for arguments of these types, if there is one."""
         return self._plans[program].get((types, capture_types))
+
+    @property
+    def has_idle_work(self) -> bool:
+        """Whether a plan can be made faster."""
+        return bool(self._idle_work)
 
     def improve(self) -> bool:
         """Make one plan faster that is used often; returns whether there was one."""
@@ -282,7 +297,11 @@ class PlanCache:
     def _trim(self) -> None:
         while len(self._programs) > 1 and (len(self._programs) > _MOST_PROGRAMS or self.bytes > _MOST_BYTES):
             _, oldest = self._programs.popitem(last=False)
-            self._forgotten += [plan.id for plan in self._plans.pop(oldest).values()]
+            self._forget(list(self._plans.pop(oldest).values()))
+
+    def _forget(self, plans: Sequence[Plan]) -> None:
+        self._forgotten += [plan.id for plan in plans]
+        self.on_forget()
 
 
 def report(program: Program, plan: Plan) -> dict[str, Any]:

@@ -197,6 +197,11 @@ class Plan:
         """Whether a program is being compared with the one that serves."""
         return self._candidate is not None
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it stays in its stage for good, unless its program fails."""
+        return self.is_settled and not self.is_open(Stage.COMPILED)
+
     def is_open(self, stage: Stage) -> bool:
         """Whether a program of this stage is still to be made: there is none, nor one that is faster."""
         record = self.records[stage]

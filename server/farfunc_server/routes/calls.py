@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -14,6 +15,26 @@ __all__ = ["Call", "read_call"]
 _LARGEST_KEPT = 1 << 14
 _MOST_KEPT = 1024
 _kept: dict[tuple[bytes, int], Call] = {}
+
+_MOST_KINDS = 4096
+_kinds: dict[Hashable, int] = {}
+_numbers = itertools.count(1)
+
+
+def _number_of(kind: Hashable) -> int | None:
+    """A kind's number: the queue asks some times for each request whether two are the same, and numbers are quick.
+
+    No two kinds have the same one. One that was not seen for long may have another than before: then what waits of it
+    is evaluated in two parts.
+    """
+    if kind is None:
+        return None
+    number = _kinds.get(kind)
+    if number is None:
+        if len(_kinds) >= _MOST_KINDS:
+            _kinds.clear()
+        number = _kinds[kind] = next(_numbers)
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +50,14 @@ class Call:
     """
 
     function: str
-    kind: Hashable
+    kind: int | None
     rows: int
 
     @classmethod
     def of(cls, request: EvaluateRequest) -> Call:
         """What is to be known of a request."""
-        return cls(request.function, *kind_and_rows(request))
+        kind, rows = kind_and_rows(request)
+        return cls(request.function, _number_of(kind), rows)
 
 
 def read_call(body: bytes | memoryview) -> Call:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 
 from fastapi import APIRouter, Request, Response
@@ -175,15 +174,19 @@ async def _run(
     """Have a worker evaluate a request; slices are to be closed."""
     store = context.registry.store
     identity = store.resolve(asked.function)
-    message = Evaluate(identity, request.state.request_id)
-    timing: Timing = request.scope["state"]["timing"]
+    state = request.scope["state"]
+    message = Evaluate(identity, state["request_id"])
+    timing: Timing = state["timing"]
     timing.asked = time.monotonic()
     job = Job(message, payload, lambda: (store.read(identity),), seconds, asked.kind, asked.rows, timing)
-    with _failures_counted(context):
+    try:
         answer = await while_connected(request.receive, context.dispatcher.run(job))
         if isinstance(answer, Slices):
             _check_size(answer, context.settings.answer_limit)
             return answer
+    except FarfuncError as error:
+        context.metrics.evaluation(error.code)
+        raise
     message, data = answer
     if isinstance(message, Result):
         timing.compute = message.seconds
@@ -205,8 +208,11 @@ def _check_size(slices: Slices, limit: int) -> None:
 async def _whole(request: Request, context: Context, slices: Slices) -> memoryview:
     """Wait for all slices of an answer."""
     async with slices:
-        with _failures_counted(context):
+        try:
             data = await while_connected(request.receive, whole(slices, context.settings.data_dir))
+        except FarfuncError as error:
+            context.metrics.evaluation(error.code)
+            raise
     _evaluated(context, slices)
     return data
 
@@ -214,12 +220,3 @@ async def _whole(request: Request, context: Context, slices: Slices) -> memoryvi
 def _evaluated(context: Context, slices: Slices) -> None:
     stage = "plain" if slices.last is None else slices.last.stage
     context.metrics.evaluation("ok", slices.seconds, stage)
-
-
-@contextlib.contextmanager
-def _failures_counted(context: Context) -> Iterator[None]:
-    try:
-        yield
-    except FarfuncError as error:
-        context.metrics.evaluation(error.code)
-        raise

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -132,7 +132,7 @@ class _Place:
         message = self.job.message
         if isinstance(message, Evaluate):
             resume_at = None if self.slices is None else self.cursor
-            message = replace(message, call=self.ticket.number, resume_at=resume_at)
+            message = Evaluate(message.function, message.request_id, self.ticket.number, resume_at)
         return message, self.job.payload
 
 
@@ -376,7 +376,8 @@ class Dispatcher:
         try:
             self._deal(lane, worker, places, message, data)
         finally:
-            self._pump()
+            if len(self.queue) or lane.again or lane.sliced:
+                self._pump()
 
     async def _load(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         """Send a worker the function that it has not got, and then the message again."""

@@ -21,7 +21,7 @@ _SMOOTHING = 0.1
 _LONGEST_RETRY_AFTER = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
     """One request's place in the queue.
 

@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .frames import LENGTHS_SIZE, SMALL, Buffer, FrameError, memory_of, pack, unpack_header, unpack_lengths
+from .frames import LENGTHS_SIZE, SMALL, Buffer, FrameError, memory_of, pack, unpack_lengths
 from .messages import Message, from_header
 
 __all__ = ["Channel", "OnAnswer"]
@@ -150,7 +150,7 @@ class Channel(asyncio.BufferedProtocol):
                 if LENGTHS_SIZE + header_size > len(scratch):
                     scratch = memoryview(bytearray(LENGTHS_SIZE + header_size))
                 break
-            self._message = from_header(unpack_header(scratch[start + LENGTHS_SIZE : begin]))
+            self._message = from_header(bytes(scratch[start + LENGTHS_SIZE : begin]))
             self._payload = memory_of(payload_size)
             start = min(filled, begin + payload_size)
             self._received = start - begin

@@ -4,7 +4,7 @@
 
     4 bytes    length of the header, unsigned, little-endian
     8 bytes    length of the payload
-    header     JSON: what kind of message, and its fields
+    header     what kind of message, and its fields: see :mod:`.messages`
     payload    a function file, a request or a response, as the protocol encodes it
 
 Lengths are checked before anything is allocated. Nothing here can be executed.
@@ -12,11 +12,9 @@ Lengths are checked before anything is allocated. Nothing here can be executed.
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +26,6 @@ __all__ = [
     "FrameSocket",
     "memory_of",
     "pack",
-    "unpack_header",
     "unpack_lengths",
 ]
 
@@ -43,25 +40,16 @@ _MAX_HEADER = 1 << 20
 _MAX_PAYLOAD = 1 << 40
 
 
-def _fields(item: Any) -> dict[str, Any]:
-    """A dataclass within a header."""
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), default=_fields).encode
-
-
 class FrameError(Exception):
     """What came is no frame: the other end is broken, and is not to be spoken to again."""
 
 
-def pack(header: dict[str, Any], payload: Sequence[Buffer]) -> list[Buffer]:
+def pack(header: bytes, payload: Sequence[Buffer]) -> list[Buffer]:
     """A frame, as buffers to be sent one after another; a single one if it is small."""
-    text = _encode(header).encode()
     size = 0
     for part in payload:
         size += part.nbytes if isinstance(part, memoryview) else len(part)
-    first = _LENGTHS.pack(len(text), size) + text
+    first = _LENGTHS.pack(len(header), size) + header
     if size <= SMALL:  # one system call for what is small
         return [b"".join([first, *payload])] if size else [first]
     return [first, *payload]
@@ -73,17 +61,6 @@ def unpack_lengths(data: Buffer) -> tuple[int, int]:
     if header > _MAX_HEADER or payload > _MAX_PAYLOAD:
         raise FrameError(f"a frame of {header} + {payload} bytes")
     return header, payload
-
-
-def unpack_header(data: Buffer) -> dict[str, Any]:
-    """The header as a document."""
-    try:
-        header = json.loads(str(data, "utf-8"))
-    except ValueError as error:
-        raise FrameError(str(error)) from error
-    if not isinstance(header, dict):
-        raise FrameError("the header is no object")
-    return header
 
 
 def memory_of(size: int) -> memoryview:
@@ -114,13 +91,13 @@ class FrameSocket:
             pass  # receive will meet it again
         return True
 
-    def receive(self) -> tuple[dict[str, Any], memoryview]:
+    def receive(self) -> tuple[bytes, memoryview]:
         """Wait for one frame; raises EOFError when the other end has gone."""
         self._fill(LENGTHS_SIZE)
         header_size, payload_size = unpack_lengths(self._scratch[self._start : self._end])
         self._start += LENGTHS_SIZE
         self._fill(header_size)
-        header = unpack_header(self._scratch[self._start : self._start + header_size])
+        header = bytes(self._scratch[self._start : self._start + header_size])
         self._start += header_size
         payload = memory_of(payload_size)
         position = min(payload_size, self._end - self._start)
@@ -133,7 +110,7 @@ class FrameSocket:
             position += count
         return header, payload
 
-    def send(self, header: dict[str, Any], payload: Sequence[Buffer] = ()) -> None:
+    def send(self, header: bytes, payload: Sequence[Buffer] = ()) -> None:
         """Send one frame."""
         for part in pack(header, payload):
             self._socket.sendall(part)

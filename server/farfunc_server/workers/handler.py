@@ -23,6 +23,7 @@ from farfunc_protocol.pytree import flatten
 from farfunc_protocol.transforms import FlatTransform
 from farfunc_protocol.validate import validate_function
 
+from ..evaluation.calls_alike import QUICK_SECONDS, CallsAlike, head_of
 from ..evaluation.compilation import NotCompiled, PackageFolder, PlanSpec, compile_plan
 from ..evaluation.engine import Engine, default_memory_bytes
 from ..evaluation.inference import Budget
@@ -77,6 +78,7 @@ class Handler:
         self.is_sound = True
         self.torch_version = torch.__version__
         self._engine = Engine("cpu")
+        self._alike = CallsAlike(self._engine.plans)
         self._functions: OrderedDict[str, tuple[Function, int]] = OrderedDict()
         self._sliced: dict[int, SlicedCall | DeliveredCall] = {}
         _warm_up(self._engine)
@@ -94,6 +96,11 @@ class Handler:
             detail = "the worker met an error of its own"
             error = ServerError(detail, remedy="report it with the request id")
             return Problem(error.to_problem(), not self.is_sound), ()
+
+    @property
+    def has_idle_work(self) -> bool:
+        """Whether there is something that makes later answers faster."""
+        return self._engine.plans.has_idle_work
 
     def use_idle_time(self) -> bool:
         """Do something that makes later answers faster; returns whether there was anything to do."""
@@ -137,6 +144,7 @@ class Handler:
         budget = Budget(message.memory_bytes or default_memory_bytes(device), message.operations)
         packages = None if message.packages is None else PackageFolder(Path(message.packages))
         self._engine = Engine(str(device), budget, packages)
+        self._alike = CallsAlike(self._engine.plans)
         if device.type == "cuda":
             _warm_up(self._engine)
             description = torch.cuda.get_device_name(device)
@@ -153,12 +161,17 @@ class Handler:
             len(self._functions) > 1 and sum(size for _, size in self._functions.values()) > _KEPT_BYTES
         ):
             self._functions.popitem(last=False)
+        self._alike.clear()
 
     def _evaluate(self, message: Evaluate, payload: memoryview) -> Answer:
         if message.function not in self._functions:
             return UnknownFunction(), ()
         started = time.perf_counter()
         self._functions.move_to_end(message.function)
+        head = head_of(payload) if message.resume_at is None and self._engine.device.type == "cpu" else None
+        if head is not None and (known := self._alike.answer(message.function, head, payload)) is not None:
+            body, stage = known
+            return self._result(started, stage), (body,)
         function, _ = self._functions[message.function]
         request = decode_request(payload)
         arrays = self._engine.begin(
@@ -178,6 +191,8 @@ class Handler:
             return Sliced([str(type) for type in arrays.outputs], arrays.is_in_order, cursor), ()
         generator = arrays[-1] if request.generator is not None else None
         results = arrays if generator is None else arrays[:-1]
+        if head is not None and self._engine.stage is not Stage.PLAIN:
+            self._alike.learn(message.function, head, function, request, results)
         return self._result(started, self._engine.stage), encode_response(EvaluateResponse(results, generator))
 
     def _next_slice(self, message: NextSlice) -> Answer:
@@ -208,14 +223,22 @@ class Handler:
         function, _ = self._functions[message.function]
         problems: list[dict[str, Any] | None] = [None] * len(message.sizes)
         requests: dict[int, EvaluateRequest] = {}
+        bodies: list[Sequence[Buffer]] = [()] * len(message.sizes)
+        stage: Stage | None = None
         start = 0
         for number, size in enumerate(message.sizes):
+            part = payload[start : start + size]
+            start += size
+            head = head_of(part) if self._engine.device.type == "cpu" else None
+            known = None if head is None else self._alike.answer(message.function, head, part, QUICK_SECONDS)
+            if known is not None:
+                body, stage = known
+                bodies[number] = (body,)
+                continue
             try:
-                requests[number] = decode_request(payload[start : start + size])
+                requests[number] = decode_request(part)
             except FarfuncError as error:
                 problems[number] = error.to_problem()
-            start += size
-        bodies: list[Sequence[Buffer]] = [()] * len(message.sizes)
         if requests:
             chain = next(iter(requests.values())).transforms
             calls = [request.arrays for request in requests.values()]
@@ -230,8 +253,9 @@ class Handler:
             self.is_sound = self._engine.is_well()
             if self._engine.is_lost:  # by one of them: the others must not fail with it
                 return Apart(is_last=True), ()
+            stage = self._engine.stage
         sizes = [sum(memoryview(part).nbytes for part in body) for body in bodies]
-        result = self._result(started, self._engine.stage)
+        result = self._result(started, self._engine.stage if stage is None else stage)
         return Results(result, sizes, problems), [part for body in bodies for part in body]
 
     def _result(self, started: float, stage: Stage) -> Result:

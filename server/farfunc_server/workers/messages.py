@@ -20,10 +20,17 @@ Where :class:`EvaluateMany` holds such calls the answer is :class:`Apart`: they 
 
 In place of its answer a worker may send :class:`Problem`, or :class:`UnknownFunction` where it
 has not the function (it never had, or has forgotten it): then the web process loads it and asks again.
+
+A header is a message as JSON. The two that go to and fro in a loop have a short form for what they mostly are::
+
+    "E"  call: 8 bytes  identity, line feed, request id      an Evaluate that resumes nothing
+    "R"  seconds: a double  stage                            a Result that tells nothing of plans
 """
 
 from __future__ import annotations
 
+import json
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,14 +64,25 @@ __all__ = [
 ]
 
 
+_EVALUATE = struct.Struct("<cQ")
+_RESULT = struct.Struct("<cd")
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    """A dataclass as a document; those within it are written out when it is."""
+    return {name: getattr(item, name) for name in item.__dataclass_fields__}  # dataclasses.asdict copies all of it
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_fields).encode
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The header of a frame."""
+    """What a frame says, beside its payload."""
 
-    def to_header(self) -> dict[str, Any]:
-        """The message as a document; a dataclass within it is written out when the document is."""
-        kind = type(self)  # not dataclasses.asdict, which copies all that is within
-        return {"kind": kind.__name__, **{name: getattr(self, name) for name in kind.__dataclass_fields__}}
+    def to_header(self) -> bytes:
+        """The message as the header of a frame."""
+        return _encode({"kind": type(self).__name__, **_fields(self)}).encode()
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Message:
@@ -163,6 +181,12 @@ class Evaluate(Message):
     call: int = 0
     resume_at: list[int] | None = None
 
+    def to_header(self) -> bytes:
+        """The short form, unless it resumes something."""
+        if self.resume_at is not None:
+            return Message.to_header(self)
+        return _EVALUATE.pack(b"E", self.call) + f"{self.function}\n{self.request_id}".encode()
+
 
 @dataclass(frozen=True, slots=True)
 class Result(Message):
@@ -185,6 +209,12 @@ class Result(Message):
     stage: str
     news: list[dict[str, Any]] = field(default_factory=list)
     hot: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_header(self) -> bytes:
+        """The short form, unless it tells of plans."""
+        if self.news or self.hot:
+            return Message.to_header(self)
+        return _RESULT.pack(b"R", self.seconds) + self.stage.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,11 +433,18 @@ _KINDS: dict[str, type[Message]] = {
 }
 
 
-def from_header(header: dict[str, Any]) -> Message:
-    """The message of a header; raises FrameError for one of another version of this program."""
-    fields = dict(header)
+def from_header(header: bytes) -> Message:
+    """The message of a header; raises FrameError for what is none, or one of another version of this program."""
     try:
+        if header[:1] == b"R":
+            _, seconds = _RESULT.unpack_from(header)
+            return Result(seconds, header[_RESULT.size :].decode())
+        if header[:1] == b"E":
+            _, call = _EVALUATE.unpack_from(header)
+            function, request_id = header[_EVALUATE.size :].decode().split("\n")
+            return Evaluate(function, request_id, call)
+        fields = json.loads(header)
         kind = _KINDS[fields.pop("kind")]
         return kind.from_fields(fields)
-    except (KeyError, TypeError) as error:
-        raise FrameError(f"not a message: {str(header)[:200]}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
+        raise FrameError(f"not a message: {header[:200]!r}") from error

@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         frames.send(Ready(handler.torch_version, time.monotonic() - started).to_header())
         with contextlib.suppress(EOFError, ConnectionError):
             while handler.is_sound:
-                while not frames.is_waiting() and handler.use_idle_time():
-                    pass
+                while handler.has_idle_work and not frames.is_waiting():
+                    handler.use_idle_time()
                 if not handler.is_sound:
                     break
                 header, payload = frames.receive()
