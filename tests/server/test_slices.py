@@ -286,7 +286,9 @@ def run_all(size, seconds, is_alone, count=60):
         (lambda rows: 1e-6 * rows, {4096, 5000}, {5000}),
     ],
 )
-def test_the_size_of_slices_is_found(start, seconds, in_company, alone):
+def test_the_size_of_slices_is_found(monkeypatch, start, seconds, in_company, alone):
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 0.008)
+    monkeypatch.setattr(slices, "ALONE_SECONDS", 0.06)
     assert run_all(SliceSize(5000, 5000, start), seconds, is_alone=False) in in_company
     assert run_all(SliceSize(5000, 5000, start), seconds, is_alone=True) in alone
 
