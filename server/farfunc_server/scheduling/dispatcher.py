@@ -7,6 +7,7 @@ requests wait for one slice at most, and no number of them keeps a large one fro
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
-from farfunc_protocol.errors import FarfuncError, ServerBusy, TimeLimitExceeded, WorkerDied, from_problem
+from farfunc_protocol.errors import FarfuncError, ServerBusy, ServerError, TimeLimitExceeded, WorkerDied, from_problem
 
 from ..batch_form import MOST_ROWS
 from ..workers.frames import Buffer
@@ -41,6 +42,8 @@ from .queue import RequestQueue, Ticket
 from .slices import Slices
 
 __all__ = ["Dispatcher", "Job", "Moments"]
+
+_log = logging.getLogger("farfunc.scheduling")
 
 _ATTEMPTS = 2  # evaluations are pure: one that died with its worker may be tried again, once
 
@@ -293,6 +296,7 @@ class Dispatcher:
         job = place.job
         if not self.queue.cancel(place.ticket):
             place.fail(_too_late(job))
+            self._leave(place)  # whoever waits may hear of it late: a client that reads slowly holds no worker
             return
         if self._pool.is_ready:
             reason = f"the request waited for its whole time limit of {job.seconds:g} s, and its turn did not come"
@@ -386,6 +390,10 @@ class Dispatcher:
             self._answered(lane, worker, None, memoryview(b""))
         except FarfuncError as error:
             self._answered(lane, worker, Problem(error.to_problem()), memoryview(b""))
+        except Exception:  # noqa: BLE001 - whatever it is, the device must go on
+            _log.exception("the file of %s could not be read", job.message.function)
+            error = ServerError("the server met an error of its own", remedy="report it with the request id")
+            self._answered(lane, worker, Problem(error.to_problem()), memoryview(b""))
         else:
             self._send(lane, worker, places)
 
@@ -421,6 +429,8 @@ class Dispatcher:
                 if isinstance(message, Result):
                     self._heard(lane, message)
                 for place in places:
+                    if place.slices is not None:  # it was resumed: its answer has begun, and is to go on in slices
+                        place.fail(ServerError("a worker did not go on with the answer", remedy="send it again"))
                     place.give((message, data))
 
     def _opened(self, lane: _Lane, worker: Worker, place: _Place, message: Sliced) -> None:
