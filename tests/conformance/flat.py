@@ -70,8 +70,8 @@ def compare_flat(case: Case) -> Outcomes:
             yield UNSUPPORTED, "guarded operators run the plain way"
             return
         leaves = [to_tensor(array, _CPU) for array in arrays]
-        for name, chain, inputs in _programs(case, function, chain, leaves):
-            for kind, reason in (_whole(function, chain, inputs), _sliced(function, chain, inputs[0])):
+        for name, transforms, inputs in _programs(case, function, chain, leaves):
+            for kind, reason in (_whole(function, transforms, inputs), _sliced(function, transforms, inputs[0])):
                 if kind is not None:
                     yield kind, f"{name}: {reason}"
 

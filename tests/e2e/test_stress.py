@@ -1,8 +1,8 @@
 """Hundreds of requests of all kinds at once, clients that leave, limits, and workers that are killed.
 
-The plan is drawn from a seed: who asks for what, who leaves when, after how many answers a worker is killed. Each answer
-is compared with its own truth, and each failure is one that what was done to the request allows. Afterwards the server
-is idle, holds nothing, and works.
+The plan is drawn from a seed: who asks for what, who leaves when, after how many answers a worker is killed. Each
+answer is compared with its own truth, and each failure is one that what was done to the request allows. Afterwards the
+server is idle, holds nothing, and works.
 
 ``FARFUNC_STRESS_SECONDS=300`` repeats it with other seeds for so long, ``FARFUNC_STRESS_SEED`` begins with another one.
 """
@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -356,7 +357,9 @@ class Round:
                 connection.sendall(said[cut:])
                 connection.shutdown(socket.SHUT_WR)
                 answer = connection.recv(1 << 16)
-            except ConnectionError:  # it had heard enough
+            except TimeoutError:
+                raise
+            except OSError:  # it had heard enough
                 answer = b""
         status = re.match(rb"HTTP/1\.1 4\d\d ", answer)
         self.report.ended("nonsense", None if status or not answer else repr((said[:80], answer[:200])))
@@ -401,6 +404,10 @@ def _holdings(pid: int) -> Counter[str]:
     return found
 
 
+def _holds_no_more(pid: int, before: Counter[str]) -> bool:
+    return not _holdings(pid) - before
+
+
 def _resident(pid: int) -> int:
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
@@ -438,7 +445,9 @@ def test_stress(tmp_path):
         _works(server.url, registered, 1000)
         before, resident = None, 0
         while True:
+            begun = time.monotonic()
             report = Round(server, registered, seed).run()
+            print(f"{time.monotonic() - begun:.1f} s")
             print(f"seed {seed}: {dict(sorted(report.outcomes.items()))}, {len(report.kills)} kills")
             assert not report.problems, "\n".join(report.problems[:20])
             gc.collect()
@@ -448,7 +457,7 @@ def test_stress(tmp_path):
             if before is None:
                 before, resident = _holdings(pid), _resident(pid)
             # A worker and its spare are replaced in their own time.
-            _wait_for(lambda: not (_holdings(pid) - before), f"more is held than was: {_holdings(pid) - before}")
+            _wait_for(partial(_holds_no_more, pid, before), f"more is held than was: {_holdings(pid) - before}")
             grown = _resident(pid) - resident
             print(f"the web process has grown by {grown >> 20} MiB")
             assert grown < _MOST_GROWTH

@@ -171,6 +171,25 @@ def test_a_large_result_is_handed_over_in_parts_and_resumed(monkeypatch):
         np.testing.assert_array_equal(ours, theirs.data)
 
 
+def test_a_result_of_random_numbers_is_of_one_draw(monkeypatch):
+    """In parts it may be that a worker dies in between: what another one evaluates must be the same."""
+    monkeypatch.setattr(engines, "_LARGE_BYTES", 1000)
+    monkeypatch.setattr(slices, "_PART_BYTES", 1500)
+
+    def noisy(b, x):
+        (noise,) = b.add("rand_like", (x,))
+        return b.add("mul.Tensor", (x, noise))[0]
+
+    function = function_of([f64(500)], noisy)
+    x = array(np.ones(500))
+    assert isinstance(Engine().begin(function, [], [x]), tuple)
+    first = Engine().begin(function, [], [x], 7)
+    second = Engine().begin(function, [], [x], 7, resume_at=(-1, 1500))
+    parts = [bytes(part) for call, at in ((first, 0), (second, 1500)) for part in call.next((-1, at))[0]]
+    (expected,) = Engine().evaluate(function, [], [x], 7)
+    assert b"".join(parts) == expected.data.tobytes()[:3000]
+
+
 @pytest.mark.parametrize("chain", [[JACREV], [JACFWD], [VMAP, JACREV]])
 def test_a_result_larger_than_the_memory_comes_in_slices(chain):
     n = 600

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from farfunc_protocol.messages import decode_response
@@ -22,7 +20,9 @@ def assembled(
     memory = np.zeros(layout.size, np.uint8)
     memory[: len(layout.header)] = np.frombuffer(layout.header, np.uint8)
     stream = bytearray(layout.header)
-    for count in itertools.count(1):
+    count = 0
+    while True:
+        count += 1
         blocks, following = call.next(cursor, is_alone=is_alone)
         for block in blocks:
             if isinstance(block, Block):
