@@ -98,17 +98,16 @@ class _Recorder(InProcess):
         super().__init__()
         self.calls: list[tuple[Function, Sequence[FlatTransform], Sequence[Array]]] = []
 
-    def evaluate(self, function, transforms, arrays, *rest):  # type: ignore[override, no-untyped-def]
+    def evaluate(self, function, transforms, arrays, *rest, **more):  # type: ignore[override, no-untyped-def]
         self.calls.append((function, list(transforms), [Array(a.dtype, a.shape, a.data.copy()) for a in arrays]))
-        return super().evaluate(function, transforms, arrays, *rest)
+        return super().evaluate(function, transforms, arrays, *rest, **more)
 
 
 def _programs(
     case: Case, function: Function, jacrev: FlatTransform, leaves: Tensors
 ) -> Iterator[tuple[str, tuple[FlatTransform, ...], list[Tensors]]]:
     """Chains, and inputs for each."""
-    others = [_other(leaves, seed) for seed in (1, 2)]
-    inputs = [list(leaves), *others]
+    inputs = [list(leaves), _other(leaves, 1), _with_specials(leaves)]
     yield "f", (), inputs
     yield "jacrev", (jacrev,), inputs
     if case.forward:
@@ -138,6 +137,20 @@ def _other(leaves: Tensors, seed: int) -> list[torch.Tensor]:
         return leaf * (1 + 0.1 * torch.randn(leaf.shape, generator=generator, dtype=torch.float64)).to(leaf.dtype)
 
     return [other(leaf) for leaf in leaves]
+
+
+def _with_specials(leaves: Tensors) -> list[torch.Tensor]:
+    """Arguments that hold NaN and infinity: they are to spread as they do in torch.func."""
+
+    def special(leaf: torch.Tensor) -> torch.Tensor:
+        if not leaf.is_floating_point() or not leaf.numel():
+            return leaf
+        flat = leaf.clone().flatten()
+        flat[len(flat) // 2] = np.nan
+        flat[len(flat) // 3] = np.inf
+        return flat.reshape(leaf.shape)
+
+    return [special(leaf) for leaf in leaves]
 
 
 def _whole(function: Function, chain: Sequence[FlatTransform], inputs: Sequence[Tensors]) -> tuple[str | None, str]:

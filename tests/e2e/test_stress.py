@@ -39,7 +39,7 @@ SEED = int(os.environ.get("FARFUNC_STRESS_SEED", "0"))
 SECONDS = float(os.environ.get("FARFUNC_STRESS_SECONDS", "0"))
 DEVICES = os.environ.get("FARFUNC_STRESS_DEVICES", "cpu")
 
-THREADS, TASKS, STEPS, KILLS = 6, 8, 28, 4
+THREADS, TASKS, STEPS, KILLS = 6, 8, 22, 3
 _RAW = ("seeded", "lists", "base64")
 _LIMIT = 120.0
 _MOST_GROWTH = 96 << 20
