@@ -15,12 +15,13 @@ __all__ = ["flat_page"]
 _INTRODUCTION = """\
 # Flat programs
 
-A plan that is used again becomes one flat program (docs/architecture.md, "Plans"). It serves where it has agreed with
-the plain one on real calls; that it does in general is held here. This page is written by `make conformance`: the
-samples of PyTorch's operator database are flattened as `f`, `jacrev(f)`, `jacfwd(f)`, `vmap(jacrev(f))` and, where there
-are several arguments, `vmap(jacrev(f))` with the same arguments for all rows. Each program runs on several inputs, in
-memory full of NaN, and its results are compared with those of the plain program to the rounding of their dtype; so are
-those of slices, put together. torch {version}, on the CPU.
+A plan that is used again becomes one flat program ([architecture.md](architecture.md), "Plans"). It serves where it
+has agreed with the plain one on real calls; that it does so on others is held here. This page is written by
+`python tests/conformance/run.py --flat`, which `make conformance` calls: {samples} of PyTorch's operator database
+flattened as `f`, `jacrev(f)`, `jacfwd(f)`, `vmap(jacrev(f))` and, where there are several arguments,
+`vmap(jacrev(f))` with some of them the same for all rows. Each program runs on several inputs, one of which holds NaN
+and infinity, in memory full of NaN; its results are compared with those of the plain program to the rounding of their
+dtype. So are those of slices, put together. torch {version}, on the CPU.
 
 - *agree*: the programs do.
 - *unsupported*: at least one has no flat program, and runs the plain way; the others agree.
@@ -31,10 +32,11 @@ The samples are programs here: each is counted once for every chain, and again f
 """
 
 
-def flat_page(results: Sequence[Result]) -> str:
-    """The whole page."""
+def flat_page(results: Sequence[Result], limit: int | None) -> str:
+    """The whole page, of at most so many samples of each entry."""
     results = sorted(results, key=lambda result: result.name)
-    parts = [_INTRODUCTION.format(version=torch.__version__.partition("+")[0]), table(results)]
+    samples = "all samples" if limit is None else f"the first {limit} samples of each entry"
+    parts = [_INTRODUCTION.format(version=torch.__version__.partition("+")[0], samples=samples), table(results)]
     for kind, title in ((WRONG, "Wrong"), (CRASHED, "Crashed"), (UNSUPPORTED, "Plain"), (LOCAL_FAILS, "No comparison")):
         lines = [
             f"| `{result.name}` | {result.counts[AGREE]} | {result.counts[kind]} | {_reason(result, kind)} |"

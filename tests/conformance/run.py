@@ -50,9 +50,11 @@ def main() -> int:
     print(table(results))
     slowest = sorted(results, key=lambda result: -result.seconds)[:5]
     print("slowest:", ", ".join(f"{result.name} {result.seconds:.0f} s" for result in slowest))
-    if not options.no_page and not options.entries and options.limit is None:
-        path, text = ("flat_programs.md", flat_page(results)) if options.flat else ("operators.md", page(results))
-        (ROOT / "docs" / path).write_text(text, encoding="utf-8")
+    if not options.no_page and not options.entries:
+        if options.flat:
+            (ROOT / "docs" / "flat_programs.md").write_text(flat_page(results, options.limit), encoding="utf-8")
+        elif options.limit is None:
+            (ROOT / "docs" / "operators.md").write_text(page(results), encoding="utf-8")
     kinds = [kind_of(result) for result in results]
     compared = len(kinds) - kinds.count(LOCAL_FAILS)
     print(f"{kinds.count(AGREE)} of {compared} entries that can be compared agree")
