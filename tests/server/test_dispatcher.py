@@ -138,6 +138,21 @@ def test_a_call_whose_time_is_over_while_its_slice_waits_costs_no_worker(place):
     asyncio.run(main())
 
 
+def test_a_short_time_limit_costs_no_worker(place):
+    """The request is answered in time, and the worker ends by itself soon after."""
+
+    async def main():
+        dispatcher, worker, _ = place()
+        with pytest.raises(TimeLimitExceeded):
+            await dispatcher.run(job(seconds=0.01))
+        await asyncio.sleep(0.05)
+        assert worker.is_alive
+        worker.answer(DONE)
+        assert dispatcher.unfinished == 0
+
+    asyncio.run(main())
+
+
 def test_a_worker_that_dies_before_the_first_slice_is_replaced(place):
     async def main():
         dispatcher, worker, seat = place()

@@ -36,6 +36,6 @@ class FunctionMode(TorchFunctionMode):
 
 
 def _is_in_jvp() -> bool:
-    """Whether it is torch.func.jvp that makes a dual number; forward mode's level tells nothing, all threads have one."""
+    """Whether it is torch.func.jvp that makes a dual number; forward mode's level, one for all threads, cannot tell."""
     innermost = peek_interpreter_stack()
     return innermost is not None and innermost.key() == TransformType.Jvp

@@ -50,8 +50,10 @@ _ATTEMPTS = 2  # evaluations are pure: one that died with its worker may be trie
 _COMPANY_SECONDS = 2.0
 """So long after a request slices are small: where one has come there will be others."""
 
+_GRACE_SECONDS = 1.0
 _SLICE_GRACE_SECONDS = 2.0
-"""A slice ends by itself: its worker is not killed at the very end of a request's time."""
+"""So long after a request's time its worker is killed. The request is answered in time; a worker that is about to end
+by itself holds programs that took others' time to make, and a slice always does."""
 
 Answer = tuple[Message, memoryview]
 
@@ -345,8 +347,7 @@ class Dispatcher:
             if (moments := place.job.moments) is not None and moments.begun is None:
                 moments.begun = lane.started
         deadline = max(place.ticket.deadline for place in places)
-        if places[0].slices is not None:
-            deadline += _SLICE_GRACE_SECONDS
+        deadline += _GRACE_SECONDS if places[0].slices is None else _SLICE_GRACE_SECONDS
         lane.overdue = asyncio.get_running_loop().call_later(max(deadline - lane.started, 0.0), worker.kill)
         self._send(lane, worker, places)
 
