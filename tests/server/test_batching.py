@@ -49,6 +49,30 @@ def test_rows_are_dealt_to_their_owners(chain, count, monkeypatch):
     assert any(plan.stage is Stage.FLAT for _, plan in engine.plans)
 
 
+def test_a_larger_plan_serves_until_the_own_one_is_faster():
+    function, engine = function_of([f64(4)], model), Engine()
+
+    def sizes(count):
+        """Evaluate so many calls together; how many rows the plan took that ran."""
+        before = {id(plan): plan.calls for _, plan in engine.plans}
+        results = engine.evaluate_many(function, (JACREV,), calls[:count])
+        assert not any(isinstance(result, FarfuncError) for result in results)
+        ((_, plan),) = [(_, plan) for _, plan in engine.plans if plan.calls > before.get(id(plan), 0)]
+        return plan.types[0].shape[0]
+
+    calls = [[array(RNG.standard_normal(4))] for _ in range(32)]
+    assert [sizes(32) for _ in range(3)] == [32] * 3
+    found = [sizes(9) for _ in range(16)]
+    assert found[:15] == [32] * 15  # no plan is made for 16 rows, which would take longer than these calls
+    assert found[15] == 16
+    assert [sizes(9), sizes(9)] == [16, 16]  # it is tried until its time is known
+    for _, plan in engine.plans:
+        if plan.types[0].shape[0] == 16:
+            plan.records[plan.stage].best = 1.0  # slower: the larger one serves again
+    assert sizes(9) == 32
+    assert sizes(2) == 2  # 32 are too many for it
+
+
 def test_maps_of_several_callers_become_one():
     function, engine = function_of([f64(4)], model), Engine()
     calls = [[array(RNG.standard_normal((rows, 4)))] for rows in (3, 1, 7)]

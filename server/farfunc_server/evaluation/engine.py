@@ -25,7 +25,8 @@ from farfunc_protocol.errors import FarfuncError, InvalidRequest, LimitExceeded
 from farfunc_protocol.graph import Function, TensorType
 from farfunc_protocol.transforms import FlatTransform
 
-from ..batch_form import MOST_ROWS, BatchForm, bucket
+from ..batch_form import MOST_ROWS, BatchForm
+from .batch_sizes import plan_for_rows
 from .batching import deal, gather
 from .compilation import PackageFolder
 from .failures import as_farfunc_error
@@ -194,11 +195,11 @@ class Engine:
         counts = [form.rows for form in forms]
         if sum(counts) > MOST_ROWS or 0 in counts:
             return None
-        form, rows = forms[0], bucket(sum(counts))
+        form = forms[0]
         captures = [tensor for tensor in program.constants if tensor is not None]
         kinds = tuple(map(type_of, captures))
         batch = self.plans.program(program.function, form.common_chain(program.outputs), program.identity)
-        plan = self.plans.plan(batch, form.types(rows), kinds)
+        plan, rows = plan_for_rows(self.plans, batch, form, kinds, sum(counts))
         if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
             return None
         leaves = gather(form, [[to_tensor(array, self.device) for array in arrays] for arrays in calls], rows)

@@ -21,6 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from farfunc_protocol.graph import TensorType
 
 from .fake_runs import Fakes, OnDevice, RunEnded, empty, run_apart
+from .identity_products import use_identity
 from .lowering import EquationFailed
 from .rewriting import Rewriting
 from .simplification import is_random, looks_at_memory, simplify, writes
@@ -77,11 +78,13 @@ def flatten(
     *,
     fold: bool = True,
     constants: Sequence[torch.Tensor | None] = (),
+    basis: int | None = None,
 ) -> FlatProgram:
     """Write down what ``function(leaves, captures)`` does for arguments of these types.
 
     With ``fold`` what depends on no argument is computed now; a compiler does that better by itself. ``constants``
-    are the captures that are the same in every call: what depends on them alone is computed now as well.
+    are the captures that are the same in every call: what depends on them alone is computed now as well. ``basis``
+    is the number of a leaf whose rows are some of an identity matrix.
 
     Raises
     ------
@@ -114,6 +117,8 @@ def flatten(
     if device.type != "meta" and any(_value(module, node).is_meta for node in module.graph.nodes if _is_constant(node)):
         raise NotFlat(_UNSEEN)
     folded = simplify(module, fold=fold, constants={count + i: c for i, c in enumerate(constants) if c is not None})
+    if fold and not writes(module) and not looks_at_memory(module):
+        use_identity(module, basis)
     calls = sum(node.op == "call_function" for node in module.graph.nodes)
     return FlatProgram(module, calls, folded, is_random(module), time.perf_counter() - started)
 

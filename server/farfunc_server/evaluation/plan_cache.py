@@ -22,7 +22,7 @@ from .plans import Plan, Stage
 from .program import Program
 from .transforms import SLICE_ATTRIBUTES
 
-__all__ = ["PlanCache", "report"]
+__all__ = ["PlanCache", "Types", "report"]
 
 Types = tuple[TensorType, ...]
 
@@ -195,13 +195,20 @@ class PlanCache:
     def _flatten(self, program: Program, plan: Plan) -> None:
         if not plan.is_open(Stage.FLAT):
             return
+        is_slice = bool(program.chain) and program.chain[0].name in SLICE_ATTRIBUTES
         try:
-            flat = flatten(program.run, plan.types, plan.capture_types, self._device, constants=program.constants)
+            flat = flatten(
+                program.run,
+                plan.types,
+                plan.capture_types,
+                self._device,
+                constants=program.constants,
+                basis=len(plan.types) - 1 if is_slice else None,
+            )
         except NotFlat as reason:
             plan.give_up(Stage.FLAT, str(reason))
             plan.give_up(Stage.COMPILED, "it has no flat program")
         else:
-            is_slice = bool(program.chain) and program.chain[0].name in SLICE_ATTRIBUTES
             run = hoist(flat, len(plan.types) - 1) if is_slice else flat
             plan.offer(Stage.FLAT, run, flat.seconds, flat.folded_bytes + 256 * flat.calls)
 

@@ -249,6 +249,7 @@ class Plan:
             before, now = map(min, self._trials)
             if now <= _AS_FAST * before + _UNSEEN_SECONDS:
                 self.stage, self._candidate = candidate, None
+                self.records[candidate].best = now
             elif len(self._trials[1]) == _MOST_TRIALS or now > _HOPELESS * before + _UNSEEN_SECONDS:
                 self.give_up(candidate, f"it is slower: {1e3 * now:.3g} ms, where {1e3 * before:.3g} ms are taken now")
         return results

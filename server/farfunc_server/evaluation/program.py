@@ -39,6 +39,8 @@ class Program:
         The function's identity, empty where it has none.
     why_alone:
         Why its calls are not put together any more.
+    wanted:
+        How often it was to take so many rows, where it stands for calls put together.
     slicings:
         How its calls are evaluated in slices (:mod:`.slices`), by the types of arguments and captures; None for
         calls of which it was found that they are not.
@@ -51,6 +53,7 @@ class Program:
     ) -> None:
         self.identity = identity
         self.why_alone: str | None = None
+        self.wanted: dict[int, int] = {}
         self.slicings: dict[Any, Any] = {}
         self.function = function
         self.chain = tuple(chain)
