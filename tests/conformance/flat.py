@@ -8,9 +8,11 @@ written does not agree. The programs of slices are put together and held against
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from unittest import mock
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import FarfuncError, LimitExceeded
 from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
+from farfunc_server.evaluation import identity_products, products, rewriting
 from farfunc_server.evaluation.flattening import FlatProgram, NotFlat, flatten
 from farfunc_server.evaluation.guards import GUARDS
 from farfunc_server.evaluation.hoisting import hoist
@@ -46,34 +49,51 @@ _SLICE_ROWS = 4
 _MOST_ELEMENTS = 1 << 20
 """Of a Jacobian that is compared slice by slice."""
 
+_THRESHOLDS = {
+    identity_products: {"LEAST_PRODUCTS": 1},
+    products: {"_LEAST_ROWS": 2, "_LEAST_FOR_ONEDNN": 1},
+    rewriting: {"_ORDER_BYTES": 1, "_ORDER_RATIO": 2},
+}
+"""From which sizes on rules are applied."""
+
 Tensors = Sequence[torch.Tensor]
 Outcomes = Iterator[tuple[str, str]]
 
 
-def compare_flat(case: Case) -> Outcomes:
+def compare_flat(case: Case) -> list[tuple[str, str]]:
     """Compare the programs of a case.
 
-    Yields
-    ------
-    tuple[str, str]
-        For each: ``agree``; ``unsupported``: it stays plain; ``wrong``; ``crashed``: it fails where the plain one
-        does not; ``local fails``: the plain one fails, too; and what there is to say.
+    Rules that pay for large arguments are applied to these small ones as well.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        For each program: ``agree``; ``unsupported``: it stays plain; ``wrong``; ``crashed``: it fails where the plain
+        one does not; ``local fails``: the plain one fails, too; and what there is to say.
     """
-    with warnings.catch_warnings():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        recorded = _recorded(case)
-        if recorded is None:
-            yield LOCAL_FAILS, "no trace"
-            return
-        function, chain, arrays = recorded
-        if any(equation.op in GUARDS for equation in function.graph.walk()):
-            yield UNSUPPORTED, "guarded operators run the plain way"
-            return
-        leaves = [to_tensor(array, _CPU) for array in arrays]
-        for name, transforms, inputs in _programs(case, function, chain, leaves):
-            for kind, reason in (_whole(function, transforms, inputs), _sliced(function, transforms, inputs[0])):
-                if kind is not None:
-                    yield kind, f"{name}: {reason}"
+        for module, thresholds in _THRESHOLDS.items():
+            for name, value in thresholds.items():
+                stack.enter_context(mock.patch.object(module, name, value))
+        return list(_compared(case))
+
+
+def _compared(case: Case) -> Outcomes:
+    recorded = _recorded(case)
+    if recorded is None:
+        yield LOCAL_FAILS, "no trace"
+        return
+    function, chain, arrays = recorded
+    if any(equation.op in GUARDS for equation in function.graph.walk()):
+        yield UNSUPPORTED, "guarded operators run the plain way"
+        return
+    leaves = [to_tensor(array, _CPU) for array in arrays]
+    for name, transforms, inputs in _programs(case, function, chain, leaves):
+        for kind, reason in (_whole(function, transforms, inputs), _sliced(function, transforms, inputs[0])):
+            if kind is not None:
+                yield kind, f"{name}: {reason}"
 
 
 def _recorded(case: Case) -> tuple[Function, FlatTransform, Sequence[Array]] | None:
@@ -240,10 +260,11 @@ def _sliced(function: Function, chain: Sequence[FlatTransform], leaves: Tensors)
             if (note := plan.records[Stage.FLAT].note) is not None:
                 raise NotFlat(note)
             slices = plans.program(function, group.chain)
-            flat = flatten(slices.run, plan.types, kinds, _CPU, constants=slices.constants)
+            basis = None if group.basis is None else len(plan.types) - 1
+            flat = flatten(slices.run, plan.types, kinds, _CPU, constants=slices.constants, basis=basis)
         except (NotFlat, LimitExceeded) as reason:
             return UNSUPPORTED, f"slices: {str(reason).partition(chr(10))[0]}"
-        plan.offer(Stage.FLAT, hoist(flat, len(plan.types) - 1), flat.seconds)
+        plan.offer(Stage.FLAT, flat if basis is None else hoist(flat, basis), flat.seconds)
         plan.stage, plan._candidate = Stage.FLAT, None
         _litter(flat)
     try:
