@@ -22,7 +22,7 @@ help:
 	@echo "make test             install, ruff, and the whole test suite"
 	@echo "make test-gpu         what a GPU computes, beside what the CPU computes; needs an NVIDIA GPU"
 	@echo "make lint             ruff and pyright"
-	@echo "make conformance      every operator of torch's own database; writes docs/conformance.md"
+	@echo "make conformance      every operator of torch's own database; writes docs/operators.md and flat_programs.md"
 	@echo "make functorch-tests  PyTorch's own functorch tests, with the transforms swapped for ours"
 	@echo "make bench            farfunc beside local torch.func, Tesseract and UM-Bridge; writes docs/benchmarks.md"
 	@echo "make clean            remove the environments and everything built"
@@ -43,6 +43,7 @@ lint: .venv/.ready
 
 conformance: .venv/.ready
 	$(FULL) tests/conformance/run.py
+	$(FULL) tests/conformance/run.py --flat
 
 functorch-tests: .venv/.ready
 	$(FULL) tests/functorch/run.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from functools import partial
 
 import numpy as np
@@ -262,3 +263,30 @@ def test_an_operator_that_refuses_its_operands_says_so_once(caplog):
     finally:
         logger.removeHandler(handler)
     assert not logged
+
+
+def test_forward_mode_in_another_thread_is_none_of_a_traces():
+    """Its level is one for all threads of a process."""
+    is_begun, is_open, is_traced = (threading.Event() for _ in range(3))
+
+    def differentiate():
+        is_begun.wait(60)
+        with torch.autograd.forward_ad.dual_level():
+            is_open.set()
+            is_traced.wait(60)
+
+    def sine(x):
+        is_begun.set()
+        is_open.wait(60)
+        return torch.sin(x)
+
+    other = threading.Thread(target=differentiate)
+    other.start()
+    x = torch.ones(3)
+    try:
+        found = InProcess().jacrev(sine)(x)
+    finally:
+        is_begun.set()
+        is_traced.set()
+        other.join()
+    torch.testing.assert_close(found, torch.diag(torch.cos(x)))

@@ -6,12 +6,12 @@ import multiprocessing
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-__all__ = ["Result", "run_entries"]
+__all__ = ["Result", "run_entries", "run_entry", "run_flat_entry"]
 
 TIME_LIMIT = 1800.0
 """Seconds for one entry: the slowest take three minutes on an idle machine."""
@@ -60,10 +60,28 @@ def run_entry(name: str, limit: int | None) -> Result:
     return result
 
 
-def run_entries(names: Sequence[str], limit: int | None, processes: int) -> Iterator[Result]:
+def run_flat_entry(name: str, limit: int | None) -> Result:
+    """Compare the flat programs of one entry's cases with the plain ones, in this process."""
+    from .cases import cases_of, entries
+    from .compare import AGREE
+    from .flat import compare_flat
+
+    result, started = Result(name), time.monotonic()
+    for number, case in enumerate(cases_of(entries()[name], limit)):
+        for kind, reason in compare_flat(case):
+            result.counts[kind] += 1
+            if kind != AGREE:
+                result.reasons.setdefault(kind, f"sample {number}, {reason}")
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def run_entries(
+    names: Sequence[str], limit: int | None, processes: int, run: Callable[[str, int | None], Result] = run_entry
+) -> Iterator[Result]:
     """Compare the cases of many entries; results come as they are ready."""
     pending = list(reversed(names))
-    workers = [_Worker(limit) for _ in range(min(processes, len(names)))]
+    workers = [_Worker(limit, run) for _ in range(min(processes, len(names)))]
     for worker in workers:
         worker.give(pending.pop())
     while busy := [worker for worker in workers if worker.name]:
@@ -80,15 +98,16 @@ def run_entries(names: Sequence[str], limit: int | None, processes: int) -> Iter
 class _Worker:
     """A process that takes one entry after the other, and is replaced when it dies."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, run: Callable[[str, int | None], Result]) -> None:
         self._limit = limit
+        self._run = run
         self.name = ""
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, self._limit), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, self._limit, self._run), daemon=True)
         self._process.start()
         other.close()
 
@@ -116,7 +135,7 @@ class _Worker:
         self._process.join()
 
 
-def _serve(pipe: Connection, limit: int | None) -> None:
+def _serve(pipe: Connection, limit: int | None, run: Callable[[str, int | None], Result]) -> None:
     import torch
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
@@ -125,6 +144,6 @@ def _serve(pipe: Connection, limit: int | None) -> None:
     while True:
         name: Any = pipe.recv()
         try:
-            pipe.send(run_entry(name, limit))
+            pipe.send(run(name, limit))
         except Exception as error:  # noqa: BLE001 - the harness itself failed, or torch's samples
             pipe.send(Result(name, Counter({"crashed": 1}), {"crashed": f"no samples: {error}"}))

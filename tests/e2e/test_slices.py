@@ -159,6 +159,23 @@ def test_the_device_is_free_when_a_client_has_gone(client, long_server):
     results(post(client, evaluation(register(client, SIN), [X])))
 
 
+@pytest.mark.parametrize("limit", ["60", "0.2"])
+def test_a_server_that_is_told_to_end_finishes_what_has_begun_in_its_time(tmp_path, limit):
+    with RunningServer(
+        environments.full_python(), tmp_path, "--threads", "1", "--shutdown-limit", limit
+    ) as server, open_client(server.url, 120.0) as client:  # fmt: skip
+        body = evaluation(register(client, LONG), [array(SAMPLES)], VMAP, GRAD)
+        with streamed(client, body) as (_, parts):
+            data = next(parts)
+            server.process.terminate()
+            if limit == "0.2":
+                with pytest.raises(httpx.RemoteProtocolError):
+                    b"".join(parts)
+            else:
+                check_long(data + b"".join(parts))
+        assert server.process.wait(30) == 0
+
+
 def test_a_time_limit_in_the_middle_cuts_the_answer_off_and_the_reason_is_told(client):
     body = evaluation(register(client, POWER), [array(np.ones(1500))], JACREV)
     with streamed(client, body) as (_, parts):  # what the first call of a kind takes has been taken then

@@ -1,7 +1,5 @@
 """Calls in slices: the same results as at once, sizes that are learnt, limits that hold."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -14,10 +12,9 @@ from farfunc_server.evaluation import slices
 from farfunc_server.evaluation.engine import Engine
 from farfunc_server.evaluation.inference import Budget
 from farfunc_server.evaluation.plans import Stage
-from farfunc_server.evaluation.slices import Block, DeliveredCall, SlicedCall, SliceSize
-from farfunc_server.routes.sliced_answers import Layout
-from farfunc_server.workers.messages import BlockPlace
+from farfunc_server.evaluation.slices import DeliveredCall, SlicedCall, SliceSize
 from support.graphs import array, f64, function_of
+from support.slices import assembled
 
 RNG = np.random.default_rng(0)
 
@@ -37,29 +34,6 @@ def always(monkeypatch):
     monkeypatch.setattr(engines, "_VERY_LONG_SECONDS", 0.0)
     monkeypatch.setattr(slices, "SLICE_SECONDS", 1e-5)
     monkeypatch.setattr(slices, "_DEAREST", 1e9)
-
-
-def assembled(call, cursor=(0, 0), is_alone=False):
-    """The response that a call's slices make, as the web process puts it together; and how many there were."""
-    layout = Layout([str(type) for type in call.outputs])
-    memory = np.zeros(layout.size, np.uint8)
-    memory[: len(layout.header)] = np.frombuffer(layout.header, np.uint8)
-    stream = bytearray(layout.header)
-    for count in itertools.count(1):
-        blocks, cursor = call.next(cursor, is_alone=is_alone)
-        for block in blocks:
-            if isinstance(block, Block):
-                place = BlockPlace(block.leaf, block.is_columns, block.start, block.stop, block.length, 0)
-                layout.put(memory, place, block.array.buffer)
-                stream += block.array.buffer
-            else:
-                stream += block
-        if cursor is None:
-            if call.is_in_order:
-                assert isinstance(call, DeliveredCall) or bytes(stream) == memory.tobytes()
-                memory = np.frombuffer(stream, np.uint8)
-            return [leaf.data for leaf in decode_response(memory.tobytes()).arrays], count
-        assert cursor is not None
 
 
 def two_arguments(b, x, w):
@@ -105,6 +79,30 @@ def test_slices_make_the_result_of_the_whole_call(always, chain, is_alone):
         for ours, theirs in zip(found, expected, strict=True):
             assert ours.dtype == theirs.data.dtype
             np.testing.assert_allclose(ours, theirs.data, rtol=1e-12, atol=1e-14)
+        while engine.use_idle_time():
+            pass
+
+
+@pytest.mark.parametrize("name", ["jacrev", "jacfwd"])
+def test_nan_is_where_torch_func_has_it(always, name):
+    """The derivatives of other outputs, and by other arguments, are multiplied with zeros, not left out."""
+
+    def body(b, x, y):
+        (root,) = b.add("sqrt", (x,))
+        return b.add("mul.Tensor", (root, y))[0], b.add("add.Tensor", (x, y))[0]
+
+    values = [np.array([0.0, 1.0, 4.0, 0.0, 2.0]), np.arange(1.0, 6.0)]
+    function = function_of([f64(5), f64(5)], body)
+    transformed = getattr(torch.func, name)(lambda x, y: (x.sqrt() * y, x + y), argnums=(0, 1))
+    expected = [leaf for row in transformed(*map(torch.from_numpy, values)) for leaf in row]
+    assert sum(int(leaf.isnan().sum()) for leaf in expected) > 0
+    engine = Engine()
+    for _ in range(3):
+        call = engine.begin(function, [flat(name, argnums=(0, 1))], list(map(array, values)))
+        found, count = assembled(call)
+        assert count > 1
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-12)
         while engine.use_idle_time():
             pass
 
@@ -171,6 +169,25 @@ def test_a_large_result_is_handed_over_in_parts_and_resumed(monkeypatch):
     assert cursor == (-1, 4500)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs.data)
+
+
+def test_a_result_of_random_numbers_is_of_one_draw(monkeypatch):
+    """In parts it may be that a worker dies in between: what another one evaluates must be the same."""
+    monkeypatch.setattr(engines, "_LARGE_BYTES", 1000)
+    monkeypatch.setattr(slices, "_PART_BYTES", 1500)
+
+    def noisy(b, x):
+        (noise,) = b.add("rand_like", (x,))
+        return b.add("mul.Tensor", (x, noise))[0]
+
+    function = function_of([f64(500)], noisy)
+    x = array(np.ones(500))
+    assert isinstance(Engine().begin(function, [], [x]), tuple)
+    first = Engine().begin(function, [], [x], 7)
+    second = Engine().begin(function, [], [x], 7, resume_at=(-1, 1500))
+    parts = [bytes(part) for call, at in ((first, 0), (second, 1500)) for part in call.next((-1, at))[0]]
+    (expected,) = Engine().evaluate(function, [], [x], 7)
+    assert b"".join(parts) == expected.data.tobytes()[:3000]
 
 
 @pytest.mark.parametrize("chain", [[JACREV], [JACFWD], [VMAP, JACREV]])

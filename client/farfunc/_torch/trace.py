@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
-from torch._functorch import eager_transforms
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd import forward_ad
 
@@ -27,7 +26,7 @@ from .functions import FunctionMode
 from .generator import Drawing, Draws
 from .inplace import has_derivative, with_derivative_of, write_tensor
 from .location import user_line
-from .refusals import is_without_words, refuse_dual, refuse_tape, refuse_write, translated
+from .refusals import is_without_words, refuse_tape, refuse_write, translated
 from .settings import as_written
 
 if TYPE_CHECKING:
@@ -72,7 +71,6 @@ class TorchTrace:
         self.builder = self.outermost = GraphBuilder()
         self.device = torch.device("cpu")
         self.drawing = Drawing()
-        self._dual_level = forward_ad._current_level
         self.constants = Constants(self)
         self.escapes = Escapes()
         self.fakes = Fakes(static_shapes=True)
@@ -101,8 +99,6 @@ class TorchTrace:
         Where forward mode is disabled (``torch.autograd.forward_ad._set_fwd_grad_enabled(False)``) they have a
         derivative in reverse mode alone.
         """
-        if forward_ad._current_level != self._dual_level and not eager_transforms.JVP_NESTING:
-            refuse_dual("dual_level()")
         if torch._C._is_fwd_grad_enabled() or not self.grad_enabled:
             return values
         return tuple(self._without_tangent(value) if has_derivative(value) else value for value in values)

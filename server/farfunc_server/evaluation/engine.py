@@ -308,7 +308,9 @@ class Engine:
                 raise
             return sliced(slicing)
         found = tuple(map(from_tensor, self.transfers.fetch(results)))
-        if slices and generator is None and (is_delivered or sum(array.nbytes for array in found) > _LARGE_BYTES):
+        # Numbers that were drawn without a seed are drawn otherwise if the call is resumed elsewhere.
+        is_repeatable = generator is None and (seed is not None or not program.is_random)
+        if slices and is_repeatable and (is_delivered or sum(array.nbytes for array in found) > _LARGE_BYTES):
             return DeliveredCall(found, self.stage)
         return found
 

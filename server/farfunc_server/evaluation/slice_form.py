@@ -179,7 +179,7 @@ def _columns(
 ) -> tuple[SliceGroup, ...]:
     argnums, aux = outermost.attributes["argnums"], outermost.attributes.get("aux", 0)
     kept = len(outputs) - aux
-    given = {"aux": aux} if aux else {}
+    given = {"argnums": argnums, **({"aux": aux} if aux else {})}
     return tuple(
         SliceGroup(
             (FlatTransform("jacfwd_columns", {**given, "argument": position}), *rest),

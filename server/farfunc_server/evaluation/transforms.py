@@ -6,7 +6,7 @@ it. The flat forms are those of the table in ``docs/architecture.md``: leaves in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,13 @@ __all__ = ["SLICE_ATTRIBUTES", "FlatCallable", "dispatch_state", "is_stack_empty
 
 SLICE_ATTRIBUTES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "jacrev_rows": (("argnums", "output"), ("aux",)),
-    "jacfwd_columns": (("argument",), ("aux",)),
+    "jacfwd_columns": (("argnums", "argument"), ("aux",)),
 }
 """Transforms that are ours alone, with their attributes: some rows of a Jacobian in reverse mode, some columns in
-forward mode. No request can name them. Their last leaf holds the cotangents, or the tangents, one below another."""
+forward mode. No request can name them. Their last leaf holds the cotangents, or the tangents, one below another.
+
+As torch.func has it, the cotangents of the other outputs and the tangents of the other argnums are zeros: they are not
+left out, for what an infinite derivative makes of zero is NaN."""
 
 Leaves = tuple[torch.Tensor, ...]
 
@@ -145,40 +148,54 @@ def _jacrev_rows(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCall
     def call(*leaves: torch.Tensor) -> Leaves:
         *arguments, cotangents = leaves
 
-        def function(*chosen: torch.Tensor) -> tuple[torch.Tensor, Leaves]:
-            whole = list(arguments)
-            for position, leaf in zip(argnums, chosen, strict=True):
-                whole[position] = leaf
-            results = inner.function(*whole)
-            return results[output], results[kept:]
+        def function(*chosen: torch.Tensor) -> tuple[Leaves, Leaves]:
+            results = inner.function(*_replaced(arguments, argnums, chosen))
+            return results[:kept], results[kept:]
 
-        _, pull_back, rest = torch.func.vjp(function, *(arguments[position] for position in argnums), has_aux=True)
-        return (*torch.func.vmap(pull_back)(cotangents), *rest)
+        results, pull_back, rest = torch.func.vjp(function, *(arguments[n] for n in argnums), has_aux=True)
+        along = [result.new_zeros((len(cotangents), *result.shape)) for result in results]
+        along[output] = cotangents
+        return (*torch.func.vmap(lambda *each: pull_back(each))(*along), *rest)
 
     return FlatCallable(call, inner.inputs + 1, len(argnums) + aux)
 
 
 def _jacfwd_columns(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:
     """For each output the columns of argument's Jacobian that the tangents choose, as rows; then aux."""
-    argument, aux = attributes["argument"], attributes.get("aux", 0)
+    argnums, argument, aux = attributes["argnums"], attributes["argument"], attributes.get("aux", 0)
     kept = inner.outputs - aux
 
     def call(*leaves: torch.Tensor) -> Leaves:
         *arguments, tangents = leaves
+        primals = tuple(arguments[position] for position in argnums)
 
-        def function(leaf: torch.Tensor) -> tuple[Leaves, Leaves]:
-            results = inner.function(*arguments[:argument], leaf, *arguments[argument + 1 :])
+        def function(*chosen: torch.Tensor) -> tuple[Leaves, Leaves]:
+            results = inner.function(*_replaced(arguments, argnums, chosen))
             return results[:kept], results[kept:]
 
-        def push_forward(tangent: torch.Tensor) -> tuple[Leaves, Leaves]:
-            _, pushed, rest = torch.func.jvp(function, (arguments[argument],), (tangent,), has_aux=True)
+        def push_forward(*each: torch.Tensor) -> tuple[Leaves, Leaves]:
+            _, pushed, rest = torch.func.jvp(function, primals, each, has_aux=True)
             return pushed, rest
 
+        along = [
+            tangents if position == argument else primal.new_zeros((len(tangents), *primal.shape))
+            for position, primal in zip(argnums, primals, strict=True)
+        ]
         # As torch.func.jacfwd has it: aux comes with a batch axis, of which the first is taken.
-        pushed, rest = torch.func.vmap(push_forward)(tangents)
+        pushed, rest = torch.func.vmap(push_forward)(*along)
         return (*pushed, *(leaf[0] for leaf in rest))
 
     return FlatCallable(call, inner.inputs + 1, inner.outputs)
+
+
+def _replaced(
+    leaves: Sequence[torch.Tensor], positions: Sequence[int], others: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """The leaves, with others at some positions."""
+    whole = list(leaves)
+    for position, other in zip(positions, others, strict=True):
+        whole[position] = other
+    return whole
 
 
 def _hessian(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCallable:

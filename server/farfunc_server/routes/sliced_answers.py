@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from farfunc_protocol.dtypes import DTYPES
-from farfunc_protocol.errors import FarfuncError
+from farfunc_protocol.errors import FarfuncError, LimitExceeded
 from farfunc_protocol.graph import TensorType
 from farfunc_protocol.graph_json import tensor_type_from_text
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE, response_header
@@ -79,18 +80,33 @@ class Layout:
         matrix[:, block.start : block.stop] = np.frombuffer(data, element).reshape(count, -1).T
 
 
-def _memory(size: int, folder: Path) -> np.ndarray:
+async def _memory(size: int, folder: Path) -> np.ndarray:
     if size <= _IN_MEMORY:
         return np.empty(size, np.uint8)
-    with tempfile.TemporaryFile(dir=folder, prefix="answer-") as file:
-        file.truncate(size)
-        return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)
+    return await asyncio.to_thread(_memory_in_a_file, size, folder)
+
+
+def _memory_in_a_file(size: int, folder: Path) -> np.ndarray:
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix="answer-") as file:
+            # Room for all of it, now: a full disk is an error here, and would end this process at a later write.
+            if hasattr(os, "posix_fallocate"):  # macOS has none
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return np.frombuffer(mmap.mmap(file.fileno(), size), np.uint8)
+    except OSError as error:
+        raise LimitExceeded(
+            f"the answer has {size:,} bytes, and there is no room in the server's data folder to put them together: "
+            f"{error.strerror}",
+            remedy="ask for less at once, or by jacrev, whose answer is sent as it comes; or make room there",
+        ) from error
 
 
 async def whole(slices: Slices, folder: Path) -> memoryview:
     """Wait for all slices, and return the response that they make."""
     layout = Layout(slices.outputs)
-    memory = _memory(layout.size, folder)
+    memory = await _memory(layout.size, folder)
     position = len(layout.header)
     memory[:position] = np.frombuffer(layout.header, np.uint8)
     async for blocks, data in slices:

@@ -7,6 +7,7 @@ requests wait for one slice at most, and no number of them keeps a large one fro
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from farfunc_protocol.errors import FarfuncError, ServerBusy, TimeLimitExceeded, WorkerDied, from_problem
+from farfunc_protocol.errors import FarfuncError, ServerBusy, ServerError, TimeLimitExceeded, WorkerDied, from_problem
 
 from ..batch_form import MOST_ROWS
 from ..workers.frames import Buffer
@@ -42,13 +43,17 @@ from .slices import Slices
 
 __all__ = ["Dispatcher", "Job", "Moments"]
 
+_log = logging.getLogger("farfunc.scheduling")
+
 _ATTEMPTS = 2  # evaluations are pure: one that died with its worker may be tried again, once
 
 _COMPANY_SECONDS = 2.0
 """So long after a request slices are small: where one has come there will be others."""
 
+_GRACE_SECONDS = 1.0
 _SLICE_GRACE_SECONDS = 2.0
-"""A slice ends by itself: its worker is not killed at the very end of a request's time."""
+"""So long after a request's time its worker is killed. The request is answered in time; a worker that is about to end
+by itself holds programs that took others' time to make, and a slice always does."""
 
 Answer = tuple[Message, memoryview]
 
@@ -293,6 +298,7 @@ class Dispatcher:
         job = place.job
         if not self.queue.cancel(place.ticket):
             place.fail(_too_late(job))
+            self._leave(place)  # whoever waits may hear of it late: a client that reads slowly holds no worker
             return
         if self._pool.is_ready:
             reason = f"the request waited for its whole time limit of {job.seconds:g} s, and its turn did not come"
@@ -341,8 +347,7 @@ class Dispatcher:
             if (moments := place.job.moments) is not None and moments.begun is None:
                 moments.begun = lane.started
         deadline = max(place.ticket.deadline for place in places)
-        if places[0].slices is not None:
-            deadline += _SLICE_GRACE_SECONDS
+        deadline += _GRACE_SECONDS if places[0].slices is None else _SLICE_GRACE_SECONDS
         lane.overdue = asyncio.get_running_loop().call_later(max(deadline - lane.started, 0.0), worker.kill)
         self._send(lane, worker, places)
 
@@ -389,6 +394,10 @@ class Dispatcher:
             self._answered(lane, worker, None, memoryview(b""))
         except FarfuncError as error:
             self._answered(lane, worker, Problem(error.to_problem()), memoryview(b""))
+        except Exception:  # noqa: BLE001 - whatever it is, the device must go on
+            _log.exception("the file of %s could not be read", job.message.function)
+            error = ServerError("the server met an error of its own", remedy="report it with the request id")
+            self._answered(lane, worker, Problem(error.to_problem()), memoryview(b""))
         else:
             self._send(lane, worker, places)
 
@@ -424,6 +433,8 @@ class Dispatcher:
                 if isinstance(message, Result):
                     self._heard(lane, message)
                 for place in places:
+                    if place.slices is not None:  # it was resumed: its answer has begun, and is to go on in slices
+                        place.fail(ServerError("a worker did not go on with the answer", remedy="send it again"))
                     place.give((message, data))
 
     def _opened(self, lane: _Lane, worker: Worker, place: _Place, message: Sliced) -> None:
