@@ -18,8 +18,8 @@ _INTRODUCTION = """\
 A plan that is used again becomes one flat program ([architecture.md](architecture.md), "Plans"). It serves where it
 has agreed with the plain one on real calls; that it does so on others is held here. This page is written by
 `python tests/conformance/run.py --flat`, which `make conformance` calls: {samples}
-of PyTorch's operator database, flattened as `f`, `jacrev(f)`, `jacfwd(f)`, `vmap(jacrev(f))` and, where there are several arguments,
-`vmap(jacrev(f))` with some of them the same for all rows. Each program runs on several inputs, one of which holds NaN
+of PyTorch's operator database, flattened as `f`, `jacrev(f)`, `jacfwd(f)`, `vmap(jacrev(f))` and, where there are several
+arguments, `vmap(jacrev(f))` with some of them the same for all rows. Each program runs on several inputs, one of which holds NaN
 and infinity, in memory full of NaN; its results are compared with those of the plain program to the rounding of their
 dtype. So are those of slices, put together. torch {version}, on the CPU.
 
@@ -35,7 +35,8 @@ The samples are programs here: each is counted once for every chain, and again f
 def flat_page(results: Sequence[Result], limit: int | None) -> str:
     """The whole page, of at most so many samples of each entry."""
     results = sorted(results, key=lambda result: result.name)
-    samples = {None: "all samples", 1: "the first sample of each entry"}.get(limit, f"up to {limit} samples of each entry")
+    known = {None: "all samples", 1: "the first sample of each entry"}
+    samples = known.get(limit, f"up to {limit} samples of each entry")
     parts = [_INTRODUCTION.format(version=torch.__version__.partition("+")[0], samples=samples), table(results)]
     for kind, title in ((WRONG, "Wrong"), (CRASHED, "Crashed"), (UNSUPPORTED, "Plain"), (LOCAL_FAILS, "No comparison")):
         lines = [
