@@ -31,6 +31,7 @@ from farfunc_server.evaluation.plans import Stage, disagreement
 from farfunc_server.evaluation.program import Program
 from farfunc_server.evaluation.slices import SlicedCall, SliceSize, Slicing
 from farfunc_server.evaluation.tensors import to_tensor, type_of
+from farfunc_server.evaluation.transfers import transfers_of
 from support.evaluators import InProcess
 from support.slices import assembled
 
@@ -274,7 +275,7 @@ def _sliced(function: Function, chain: Sequence[FlatTransform], leaves: Tensors)
         plan.stage, plan._candidate = Stage.FLAT, None
         _litter(flat)
     try:
-        found, _ = assembled(SlicedCall(slicing, list(leaves), captures, _CPU))
+        found, _ = assembled(SlicedCall(slicing, list(leaves), captures, transfers_of(_CPU)))
     except FarfuncError as error:
         return CRASHED, f"slices: {error}"
     notes = [plan.records[Stage.FLAT].note for _, plan in plans if plan.records[Stage.FLAT].note]
