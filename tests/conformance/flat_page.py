@@ -19,9 +19,10 @@ A plan that is used again becomes one flat program ([architecture.md](architectu
 has agreed with the plain one on real calls; that it does so on others is held here. This page is written by `python
 tests/conformance/run.py --flat`, which `make conformance` calls: {samples} of PyTorch's operator database, flattened
 as `f`, `jacrev(f)`, `jacfwd(f)`, `vmap(jacrev(f))` and, where there are several arguments, `vmap(jacrev(f))` with
-some of them the same for all rows. Each program runs on several inputs, one of which holds NaN and infinity, in
-memory full of NaN; its results are compared with those of the plain program to the rounding of their dtype. So are
-those of slices, put together. torch {version}, on the CPU.
+some of them the same for all rows. Each program runs on several inputs, one of which holds NaN and infinity (but for
+`prod`, where plain and flat programs were seen to differ in which of the two an element becomes), in memory full of
+NaN; its results are compared with those of the plain program to the rounding of their dtype. So are those of slices,
+put together. torch {version}, on the CPU.
 
 - *agree*: the programs do.
 - *unsupported*: at least one has no flat program, and runs the plain way; the others agree.
