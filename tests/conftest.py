@@ -10,11 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from support import environments
 from support.serving import RunningServer
+
+if TYPE_CHECKING:
+    from support.services import ObjectStore, Postgres
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -50,3 +54,24 @@ def start_server(tmp_path: Path) -> Callable[..., RunningServer]:
         return RunningServer(environments.full_python(), folder, *options, environment=settings)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """One PostgreSQL server for the whole session; each test makes a database of its own."""
+    from support.services import Postgres, postgres_folder
+
+    programs = postgres_folder()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    with Postgres(programs, tmp_path_factory.mktemp("postgres")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """One server that speaks S3 for the whole session; each test makes a bucket of its own."""
+    from support.services import ObjectStore
+
+    with ObjectStore(tmp_path_factory.mktemp("object-store")) as running:
+        yield running

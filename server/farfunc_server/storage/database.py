@@ -1,0 +1,142 @@
+"""The database: SQLite in the data folder, or PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from farfunc_protocol.errors import FarfuncError, ServerError, StorageFailed
+
+__all__ = ["Database", "database_url", "insert_missing"]
+
+_log = logging.getLogger("farfunc.storage")
+
+_BUSY_SECONDS = 30.0
+
+
+def database_url(text: str | None, folder: Path) -> sa.URL:
+    """Read the address of a database; without one it is a file in the folder.
+
+    >>> database_url("postgresql://farfunc@db/pool", Path(".")).drivername
+    'postgresql+psycopg'
+    >>> database_url(None, Path("data")).database
+    'data/farfunc.sqlite3'
+
+    Raises
+    ------
+    ServerError
+        It is not one of PostgreSQL or SQLite.
+    """
+    if text is None:
+        return sa.URL.create("sqlite", database=str(folder / "farfunc.sqlite3"))
+    remedy = "give postgresql://user:password@host:5432/database, or leave it out for SQLite in the data folder"
+    try:
+        url = sa.make_url(text)
+    except sa.exc.ArgumentError:
+        raise ServerError("--database is not the address of a database", where="database", remedy=remedy) from None
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    raise ServerError(f"--database names {url.drivername!r}, and PostgreSQL is wanted", where="database", remedy=remedy)
+
+
+class Database:
+    """Connections to a database, and what its two kinds have in common. Safe to be used from several threads.
+
+    Parameters
+    ----------
+    url:
+        As of :func:`database_url`.
+
+    Attributes
+    ----------
+    is_shared:
+        Whether other servers may use it at the same time.
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url
+        self.is_shared = url.get_backend_name() != "sqlite"
+        options: dict[str, Any] = {}
+        if self.is_shared:
+            arguments = {"connect_timeout": 5, "application_name": "farfunc"}
+            options = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 10.0, "pool_pre_ping": True}
+        else:
+            arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+        self.engine = sa.create_engine(url, connect_args=arguments, **options)
+        if not self.is_shared:
+            sa.event.listen(self.engine, "connect", _set_up_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        # SQLite has one writer at a time: here they wait for each other in order, in the database they would poll.
+        self._writer = contextlib.nullcontext() if self.is_shared else threading.Lock()
+
+    @property
+    def title(self) -> str:
+        """Its address without the password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection for looking something up."""
+        with self._told(), self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction: on the disk at the end of the block, or undone.
+
+        Raises
+        ------
+        StorageFailed
+            The database does not answer, or takes nothing more.
+        """
+        with self._told(), self._writer, self.engine.connect().execution_options(is_write=True) as connection:
+            with connection.begin():
+                yield connection
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except FarfuncError:
+            raise
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError) as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: sa.exc.SQLAlchemyError) -> StorageFailed:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        _log.error("the database %s failed: %s", self.title, reason)
+        return StorageFailed(
+            # What a database says of itself is for its operator: it may name hosts and users.
+            f"the server cannot use its database{'' if self.is_shared else f': {reason}'}",
+            remedy="try again in a moment; if it stays so, tell the server's operator",
+            retry_after=1.0,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def insert_missing(connection: sa.Connection, table: sa.Table, **values: Any) -> None:
+    """Add a row, unless there is one of its key."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(insert(table).values(**values).on_conflict_do_nothing())
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    connection.isolation_level = None  # transactions begin where SQLAlchemy says
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("is_write") else "BEGIN")

@@ -1,0 +1,75 @@
+"""What was looked up a moment ago, and need not be looked up again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["Recent"]
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+_MOST = 10_000
+
+SECONDS = 1.0
+"""So long a server may go by what it has looked up, where another may have changed it since."""
+
+_MARGIN = 0.05
+
+
+class Recent(Generic[_Key, _Value]):
+    """Answers of a database, each good for a second where other servers share it, and until it is forgotten here.
+
+    Whoever takes something away calls :meth:`forget`, which returns when no server goes by it any more: so a token
+    that was revoked, or a function that was deleted, is out of use everywhere when its deletion is answered.
+
+    >>> recent = Recent(is_shared=False)
+    >>> with recent.learning("a") as learn:
+    ...     learn(1)
+    >>> recent.get("a")
+    1
+    """
+
+    def __init__(self, *, is_shared: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._is_shared = is_shared
+        self._clock = clock
+        self._found: dict[_Key, tuple[_Value, float]] = {}
+        self._changes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: _Key) -> _Value | None:
+        """What was found, if that is still good."""
+        found = self._found.get(key)
+        if found is None or (self._is_shared and self._clock() - found[1] > SECONDS):
+            return None
+        return found[0]
+
+    @contextlib.contextmanager
+    def learning(self, key: _Key) -> Iterator[Callable[[_Value], None]]:
+        """Look something up in the block, and call what is given with the answer.
+
+        It is good from before it was looked up, and is not kept if something was forgotten meanwhile.
+        """
+        asked, changes = self._clock(), self._changes
+
+        def learn(value: _Value) -> None:
+            with self._lock:
+                if changes != self._changes:
+                    return
+                if len(self._found) >= _MOST:
+                    self._found.clear()
+                self._found[key] = (value, asked)
+
+        yield learn
+
+    def forget(self) -> None:
+        """Something has been taken away: return when no server goes by it."""
+        with self._lock:
+            self._changes += 1
+            self._found.clear()
+        if self._is_shared:
+            time.sleep(SECONDS + _MARGIN)

@@ -1,0 +1,110 @@
+"""The storage of one server, opened and closed as one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import sqlalchemy as sa
+
+from farfunc_protocol.errors import ServerError, StorageFailed
+
+from .database import Database, database_url
+from .functions import FunctionStore
+from .objects import objects_at
+from .upgrading import check_version, migrate
+
+__all__ = ["Storage"]
+
+
+class Storage:
+    """The database and the object store of a server, and what is kept there.
+
+    Parameters
+    ----------
+    folder:
+        The data folder, made if it is not there.
+    database:
+        The address of a PostgreSQL database, which several servers may share; None for SQLite in the folder, which
+        one server at a time may use.
+    object_store:
+        ``s3://bucket/prefix``; None for the folder.
+
+    Attributes
+    ----------
+    database, objects:
+        Where rows and contents are.
+    functions:
+        Functions and their names.
+
+    Raises
+    ------
+    ServerError
+        One of them cannot be used, or the database has another version of the schema. A folder is brought to the
+        newest version here.
+    """
+
+    def __init__(self, folder: Path, database: str | None = None, object_store: str | None = None) -> None:
+        url = database_url(database, folder)
+        self._lock: IO[str] | None = None
+        try:
+            (folder / "functions").mkdir(parents=True, exist_ok=True)
+            if database is None:
+                self._lock = open(folder / "lock", "w")  # noqa: SIM115 - held until close()
+        except OSError as error:
+            raise ServerError(
+                f"the data folder {folder} cannot be used: {error.strerror}", remedy="give another with --data-dir"
+            ) from None
+        if self._lock is not None:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._lock.close()
+                raise ServerError(
+                    f"another server uses the data folder {folder}", remedy="stop it, or give another with --data-dir"
+                ) from None
+        self.objects = objects_at(object_store, folder)
+        self.database = Database(url)
+        self.functions = FunctionStore(self.database, self.objects)
+        try:
+            with _usable(self.database, folder):
+                if self.database.is_shared:
+                    check_version(self.database)
+                else:
+                    migrate(self.database)
+                self.functions.heal()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database and let another server use the folder."""
+        self.database.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+@contextlib.contextmanager
+def _usable(database: Database, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except StorageFailed as error:
+        raise _unusable(database, folder, error.__cause__ or error) from None
+    except sa.exc.DatabaseError as error:
+        raise _unusable(database, folder, error) from None
+
+
+def _unusable(database: Database, folder: Path, error: BaseException) -> ServerError:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    if database.is_shared:
+        return ServerError(
+            f"the database {database.title} cannot be used: {reason}", remedy="start it, or give another with --database"
+        )
+    return ServerError(
+        f"the database of the data folder {folder} cannot be used: {reason}",
+        remedy="make the folder writable, restore farfunc.sqlite3, or give another folder with --data-dir",
+    )
