@@ -22,7 +22,7 @@ from .scheduling.compilations import Compilations
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.plan_board import PlanBoard
 from .settings import Settings
-from .store import Store
+from .storage import Storage
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
 
@@ -58,11 +58,11 @@ def create_app(settings: Settings) -> FastAPI:
         ),
         on_restart=lambda device: lost_worker(device),
     )
-    store = Store(settings.data_dir)
-    compilations = Compilations(packages, store.read, metrics.compiled) if settings.compile_plans else None
+    storage = Storage(settings.data_dir, settings.database, settings.object_store)
+    compilations = Compilations(packages, storage.functions.read, metrics.compiled) if settings.compile_plans else None
     board = PlanBoard(compilations)
     dispatcher = Dispatcher(pool, settings.queue_size, board, most_rows=MOST_ROWS if settings.batching else 1)
-    context = Context(settings, metrics, Registry(store), pool, dispatcher, board)
+    context = Context(settings, metrics, storage, Registry(storage.functions), pool, dispatcher, board)
 
     def lost_worker(device: str) -> None:
         metrics.worker_restarts.labels(device).inc()
@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
             if compilations is not None:
                 await compilations.stop()
             await pool.stop()
-            context.registry.store.close()
+            storage.close()
 
     # The page at /docs works without a way to the internet: its scripts come from here.
     app = FastAPIOffline(

@@ -1,4 +1,4 @@
-"""The functions of a server, decoded and checked: what stands between the routes and the store."""
+"""The functions of a server, decoded and checked: what stands between the routes and the storage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from farfunc_protocol.strict_json import parse_json
 from farfunc_protocol.validate import MaybeType, validate_function, validate_graph
 
 from .description import Description, describe, signature
-from .store import Entry, Store, check_name
+from .storage.functions import Entry, FunctionStore, check_name
 
 __all__ = ["Known", "Registry", "lengths_text"]
 
@@ -55,22 +55,22 @@ class Known:
 class Registry:
     """Functions by reference. Safe to be used from several threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: FunctionStore) -> None:
         self.store = store
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._types: OrderedDict[tuple[str, frozenset[tuple[str, int]]], Types] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add_binary(self, body: bytes | memoryview, name: str | None) -> Entry:
+    def add_binary(self, tenant: str, body: bytes | memoryview, name: str | None) -> Entry:
         """Check a function file and keep it, in canonical form."""
-        return self._add(lambda: function_from_bytes(body, where="body"), name)
+        return self._add(tenant, lambda: function_from_bytes(body, where="body"), name)
 
-    def add_json(self, body: bytes | memoryview, name: str | None) -> Entry:
+    def add_json(self, tenant: str, body: bytes | memoryview, name: str | None) -> Entry:
         """Check a function's JSON document and keep it."""
-        return self._add(lambda: function_from_json(parse_json(body, where="body"), where="body"), name)
+        return self._add(tenant, lambda: function_from_json(parse_json(body, where="body"), where="body"), name)
 
     def get(self, id: str) -> Known:
-        """The function that the store knows by an identity."""
+        """The function of an identity that somebody was found to have."""
         with self._lock:
             if id in self._known:
                 self._known.move_to_end(id)
@@ -125,14 +125,14 @@ class Registry:
         self._keep(id, replace(known, description=replace(known.description, outputs=tuple(types))))
         return types
 
-    def _add(self, read: Callable[[], Any], name: str | None) -> Entry:
+    def _add(self, tenant: str, read: Callable[[], Any], name: str | None) -> Entry:
         if name is not None:
             check_name(name)
         function = read()
         validate_function(function, where="body")
         description = describe(function)
         file = function_to_bytes(function)
-        entry = self.store.add(file, signature(function, description.outputs), name)
+        entry = self.store.add(tenant, file, signature(function, description.outputs), name)
         self._keep(entry.id, Known(function, description, len(file)))
         return entry
 

@@ -30,7 +30,11 @@ class Settings:
     uds:
         A Unix domain socket to listen on in place of host and port; None for these.
     data_dir:
-        Where functions are kept.
+        Where functions and compiled plans are kept.
+    database:
+        A PostgreSQL database, which several servers may share; None for SQLite in the data folder.
+    object_store:
+        A bucket for functions and results; None for the data folder.
     devices:
         One worker for each: ``cpu``, ``cpu:0``, ``cuda:1``; empty for every GPU, or else one CPU worker.
     threads:
@@ -71,6 +75,8 @@ class Settings:
     port: int = 8017
     uds: Path | None = None
     data_dir: Path = Path("farfunc-data")
+    database: str | None = field(default=None, repr=False)
+    object_store: str | None = None
     devices: tuple[str, ...] = ()
     threads: int | None = None
     queue_size: int = 256
@@ -149,6 +155,8 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("port", _port, "a port from 0 to 65535", "port to listen on; 0 takes a free one"),
     ("uds", Path, "a path", "Unix domain socket to listen on instead, for programs of this user"),
     ("data_dir", Path, "a folder", "where functions are kept"),
+    ("database", str, "an address", "PostgreSQL to share with other servers; with a password, use the variable"),
+    ("object_store", str, "s3://bucket/prefix", "bucket for functions; AWS_ENDPOINT, AWS_ACCESS_KEY_ID, ... say how"),
     ("devices", _devices, "a list such as cpu or cuda:0,cuda:1", "one worker for each; default: every GPU, else cpu"),
     ("threads", _count, "a positive integer", "threads of a CPU worker; default: the cores, shared"),
     ("queue_size", _count, "a positive integer", "evaluations that may wait"),

@@ -9,14 +9,16 @@ from fastapi import Request
 
 from farfunc_protocol.errors import FarfuncError
 
+from ..access.principal import Principal
 from ..metrics import Metrics
 from ..registry import Registry
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.plan_board import PlanBoard
 from ..settings import Settings
+from ..storage import Storage
 from ..workers.pool import Pool
 
-__all__ = ["Context", "context_of"]
+__all__ = ["Context", "context_of", "principal_of"]
 
 
 _MOST_PROBLEMS = 256
@@ -53,6 +55,7 @@ class Context:
 
     settings: Settings
     metrics: Metrics
+    storage: Storage
     registry: Registry
     pool: Pool
     dispatcher: Dispatcher
@@ -64,3 +67,8 @@ class Context:
 def context_of(request: Request) -> Context:
     """The parts of the server that answers a request."""
     return request.app.state.context
+
+
+def principal_of(request: Request) -> Principal:
+    """Who makes a request."""
+    return request.scope["state"]["principal"]

@@ -22,7 +22,7 @@ from ..workers.messages import Evaluate, Result
 from . import openapi
 from .calls import Call, read_call
 from .connected import while_connected
-from .context import Context, context_of
+from .context import Context, context_of, principal_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
 from .inference import inferred_types
 from .json_text import json_text
@@ -118,8 +118,8 @@ async def evaluate_transform(request: Request, reference: str, transform: Transf
 async def _evaluate_json(
     request: Request, context: Context, read: JsonRequest, answer: str, seconds: float, size: int
 ) -> Response:
-    entry = context.registry.store.find(read.function)
-    function = (await asyncio.to_thread(context.registry.get, entry.id)).function
+    id = await _identity(request, context, read.function)
+    function = (await asyncio.to_thread(context.registry.get, id)).function
     if None in function.constants:
         raise InvalidRequest(
             f"the function leaves capture {function.constants.index(None)} open, and JSON has no place for its value",
@@ -128,7 +128,7 @@ async def _evaluate_json(
         )
     started = time.monotonic()
     lengths = await off_loop(size, lambda: read.lengths(function))
-    types = await inferred_types(context, entry.id, request.state.request_id, seconds, lengths)
+    types = await inferred_types(context, id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
     call = Call.of(bound)
@@ -173,7 +173,7 @@ async def _run(
 ) -> memoryview | Slices:
     """Have a worker evaluate a request; slices are to be closed."""
     store = context.registry.store
-    identity = store.resolve(asked.function)
+    identity = await _identity(request, context, asked.function)
     state = request.scope["state"]
     message = Evaluate(identity, state["request_id"])
     timing: Timing = state["timing"]
@@ -192,6 +192,13 @@ async def _run(
         timing.compute = message.seconds
         context.metrics.evaluation("ok", message.seconds, message.stage)
     return data
+
+
+async def _identity(request: Request, context: Context, reference: str) -> str:
+    store, tenant = context.registry.store, principal_of(request).tenant
+    if store.known(tenant, reference):
+        return reference
+    return await asyncio.to_thread(store.resolve, tenant, reference)
 
 
 def _check_size(slices: Slices, limit: int) -> None:

@@ -17,9 +17,9 @@ from farfunc_protocol.errors import FarfuncError
 from farfunc_protocol.graph import TensorType, format_function
 
 from ..description import signature
-from ..store import Entry
+from ..storage.functions import Entry
 from . import openapi
-from .context import Context, context_of
+from .context import Context, context_of, principal_of
 from .forms import BINARY, JSON, TEXT, answer_form, body_form, read_body
 from .inference import inferred_types
 from .json_text import json_text
@@ -50,7 +50,7 @@ async def register(
     body = await read_body(request, context.settings.body_limit)
     registry = context.registry
     add = registry.add_binary if form == BINARY else registry.add_json
-    entry = await asyncio.to_thread(add, body, name)
+    entry = await asyncio.to_thread(add, principal_of(request).tenant, body, name)
     return _json(await _description(request, context, entry, name is not None), 201)
 
 
@@ -61,10 +61,10 @@ async def list_functions(
     after: Annotated[str | None, Query(description="`name@version`: what stands behind it is listed.")] = None,
 ) -> Response:
     """In the order of names and versions, page by page: `next` is the path of the next page."""
-    context = context_of(request)
+    context, tenant = context_of(request), principal_of(request).tenant
 
     def page() -> tuple[list[dict[str, Any]], str | None]:
-        entries = context.registry.store.page(limit + 1, after)
+        entries = context.registry.store.page(tenant, limit + 1, after)
         last = entries[limit - 1] if len(entries) > limit else None
         query = None if last is None else urlencode({"after": f"{last.name}@{last.version}", "limit": limit}, safe="@")
         return [asdict(entry) for entry in entries[:limit]], query
@@ -79,7 +79,7 @@ async def list_functions(
 async def describe(request: Request, reference: str) -> Response:
     """`reference` is `sha256:<hex>`, a name (its latest version) or `name@version`."""
     context = context_of(request)
-    return _json(await _description(request, context, context.registry.store.find(reference), True))
+    return _json(await _description(request, context, await _found(request, reference), True))
 
 
 @router.get(
@@ -95,7 +95,7 @@ async def graph(
     """As text for people, as JSON, or as the function file."""
     context = context_of(request)
     form = _FORMS[format] if format else answer_form(request, (TEXT, JSON, BINARY))
-    entry = context.registry.store.find(reference)
+    entry = await _found(request, reference)
     if form == BINARY:
         return Response(await asyncio.to_thread(context.registry.store.read, entry.id), media_type=BINARY)
     known = await asyncio.to_thread(context.registry.get, entry.id)
@@ -107,8 +107,13 @@ async def graph(
 @router.delete("/{reference}", status_code=204, summary="Delete a function", responses=openapi.problems(404, 422))
 async def delete(request: Request, reference: str) -> Response:
     """A version, all versions of a name, or a function without a name. A function goes with its last name."""
-    await asyncio.to_thread(context_of(request).registry.store.delete, reference)
+    await asyncio.to_thread(context_of(request).registry.store.delete, principal_of(request).tenant, reference)
     return Response(status_code=204)
+
+
+async def _found(request: Request, reference: str) -> Entry:
+    store = context_of(request).registry.store
+    return await asyncio.to_thread(store.find, principal_of(request).tenant, reference)
 
 
 async def _description(request: Request, context: Context, entry: Entry, ask_worker: bool) -> dict[str, Any]:
@@ -118,11 +123,14 @@ async def _description(request: Request, context: Context, entry: Entry, ask_wor
     if ask_worker and None in outputs and not known.is_symbolic and context.pool.is_ready:
         with contextlib.suppress(FarfuncError):  # a description without the types is better than none
             outputs = await inferred_types(context, entry.id, request.state.request_id, _INFERENCE_SECONDS, {})
+    tenant, store = principal_of(request).tenant, registry.store
+    names = await asyncio.to_thread(store.names, tenant, entry.id)
+    versions = [] if entry.name is None else await asyncio.to_thread(store.versions, tenant, entry.name)
     return {
         **asdict(entry),
         "signature": signature(function, outputs),
-        "names": registry.store.names(entry.id),
-        "versions": [] if entry.name is None else registry.store.versions(entry.name),
+        "names": names,
+        "versions": versions,
         "inputs": [str(type) for type in function.graph.inputs],
         "outputs": _texts(outputs),
         "captures": len(function.constants),

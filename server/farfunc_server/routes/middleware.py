@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, Unauthorized
 
+from ..access.principal import ANYONE
 from ..logs import log_request
 from ..metrics import Metrics
 from .encoding import CompressedSend, accepts_zstd
@@ -69,6 +70,7 @@ class RequestMiddleware:
         state["request_id"] = request_id
         state["headers"] = headers
         state["timing"] = timing
+        state["principal"] = ANYONE
         status = 0
 
         async def send_with_id(message: Message) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from farfunc_protocol.errors import FarfuncError, ServerError, StorageFailed
 
-__all__ = ["Database", "database_url", "insert_missing"]
+__all__ = ["Database", "database_url", "insert_missing", "missing_package"]
 
 _log = logging.getLogger("farfunc.storage")
 
@@ -70,7 +70,10 @@ class Database:
             options = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 10.0, "pool_pre_ping": True}
         else:
             arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
-        self.engine = sa.create_engine(url, connect_args=arguments, **options)
+        try:
+            self.engine = sa.create_engine(url, connect_args=arguments, **options)
+        except ImportError:
+            raise missing_package("psycopg", "postgres") from None
         if not self.is_shared:
             sa.event.listen(self.engine, "connect", _set_up_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -123,6 +126,11 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def missing_package(name: str, extra: str) -> ServerError:
+    """What to say where an optional package is not installed."""
+    return ServerError(f"the package {name} is not installed", remedy=f"run pip install 'farfunc[server,{extra}]'")
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, **values: Any) -> None:

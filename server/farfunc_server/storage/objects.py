@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from farfunc_protocol.errors import ServerError, StorageFailed
 
+from .database import missing_package
+
 __all__ = ["BucketObjects", "FolderObjects", "Objects", "objects_at"]
 
 _log = logging.getLogger("farfunc.storage")
@@ -145,9 +147,12 @@ class BucketObjects:
     is_shared = True
 
     def __init__(self, url: str) -> None:
-        import obstore
-        from obstore.exceptions import BaseError, NotFoundError
-        from obstore.store import S3Store
+        try:
+            import obstore
+            from obstore.exceptions import BaseError, NotFoundError
+            from obstore.store import S3Store
+        except ImportError:
+            raise missing_package("obstore", "s3") from None
 
         self._obstore = obstore
         self._failures, self._absent = (OSError, BaseError), (FileNotFoundError, NotFoundError)
