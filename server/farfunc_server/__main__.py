@@ -8,7 +8,17 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_NEEDED = ("torch", "fastapi", "uvicorn", "httptools", "uvloop", "pydantic", "prometheus_client", "sqlalchemy", "alembic")
+_NEEDED = (
+    "torch",
+    "fastapi",
+    "uvicorn",
+    "httptools",
+    "uvloop",
+    "pydantic",
+    "prometheus_client",
+    "sqlalchemy",
+    "alembic",
+)
 _USAGE = "usage: farfunc serve [options]      (farfunc serve --help lists them)"
 
 

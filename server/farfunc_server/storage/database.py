@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from farfunc_protocol.errors import FarfuncError, ServerError, StorageFailed
@@ -40,7 +41,7 @@ def database_url(text: str | None, folder: Path) -> sa.URL:
     remedy = "give postgresql://user:password@host:5432/database, or leave it out for SQLite in the data folder"
     try:
         url = sa.make_url(text)
-    except sa.exc.ArgumentError:
+    except exc.ArgumentError:
         raise ServerError("--database is not the address of a database", where="database", remedy=remedy) from None
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
@@ -75,8 +76,8 @@ class Database:
         except ImportError:
             raise missing_package("psycopg", "postgres") from None
         if not self.is_shared:
-            sa.event.listen(self.engine, "connect", _set_up_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
         # SQLite has one writer at a time: here they wait for each other in order, in the database they would poll.
         self._writer = contextlib.nullcontext() if self.is_shared else threading.Lock()
 
@@ -100,9 +101,9 @@ class Database:
         StorageFailed
             The database does not answer, or takes nothing more.
         """
-        with self._told(), self._writer, self.engine.connect().execution_options(is_write=True) as connection:
-            with connection.begin():
-                yield connection
+        engine = self.engine.execution_options(is_write=True)
+        with self._told(), self._writer, engine.begin() as connection:
+            yield connection
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -110,10 +111,10 @@ class Database:
             yield
         except FarfuncError:
             raise
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError) as error:
+        except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
             raise self._failure(error) from error
 
-    def _failure(self, error: sa.exc.SQLAlchemyError) -> StorageFailed:
+    def _failure(self, error: exc.SQLAlchemyError) -> StorageFailed:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         _log.error("the database %s failed: %s", self.title, reason)
         return StorageFailed(

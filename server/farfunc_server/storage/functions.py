@@ -239,7 +239,7 @@ class FunctionStore:
         """Put right what a death in the middle of a step, or a hand in the folder, has left."""
         self.collect()
         with self._database.read() as connection:
-            digests = {key: digest for key, digest in connection.execute(sa.select(blobs.c.key, blobs.c.digest))}
+            digests = {row.key: row.digest for row in connection.execute(sa.select(blobs.c.key, blobs.c.digest))}
         ages = dict(self._objects.keys("functions"))
         for key, age in ages.items():
             if key not in digests and (age > _ABANDONED_SECONDS or not self._is_shared):

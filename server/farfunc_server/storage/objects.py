@@ -175,8 +175,9 @@ class BucketObjects:
         with self._told(), contextlib.suppress(*self._absent):
             if stop is not None:
                 return bytes(self._obstore.get_range(self._store, key, start=start, end=stop))
-            options = {"range": {"offset": start}} if start else None
-            return bytes(self._obstore.get(self._store, key, options=options).bytes())
+            if start:
+                return bytes(self._obstore.get(self._store, key, options={"range": {"offset": start}}).bytes())
+            return bytes(self._obstore.get(self._store, key).bytes())
         return None
 
     def delete(self, key: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import sqlalchemy as sa
+from sqlalchemy import exc
 
 from farfunc_protocol.errors import ServerError, StorageFailed
 
@@ -94,7 +93,7 @@ def _usable(database: Database, folder: Path) -> Iterator[None]:
         yield
     except StorageFailed as error:
         raise _unusable(database, folder, error.__cause__ or error) from None
-    except sa.exc.DatabaseError as error:
+    except exc.DatabaseError as error:
         raise _unusable(database, folder, error) from None
 
 
@@ -102,7 +101,8 @@ def _unusable(database: Database, folder: Path, error: BaseException) -> ServerE
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     if database.is_shared:
         return ServerError(
-            f"the database {database.title} cannot be used: {reason}", remedy="start it, or give another with --database"
+            f"the database {database.title} cannot be used: {reason}",
+            remedy="start it, or give another with --database",
         )
     return ServerError(
         f"the database of the data folder {folder} cannot be used: {reason}",
