@@ -31,6 +31,7 @@ demo: $(READY)
 	$(FULL) examples/run_demo.py --thin-python $(THIN)
 
 test: $(READY)
+	@tests/support/services.sh
 	$(FULL) -m ruff check
 	$(FULL) -m pytest $(PYTEST_FLAGS)
 
