@@ -115,6 +115,25 @@ def test_what_has_no_batching_rule_is_evaluated_one_by_one_from_then_on(monkeypa
     assert "Batching rule" in engine.plans.program(function, (JACREV,)).why_alone
 
 
+@pytest.mark.parametrize("op", ["where.self", "addcmul"])
+def test_results_have_the_dtype_of_a_call_alone(op):
+    """A 0-d tensor does not widen float32 to float64; under vmap torch takes it for a vector, which does."""
+
+    def body(b, x, s):
+        operands = (b.add("gt.Tensor", (x, x))[0], x, s) if op == "where.self" else (x, x, s)
+        return b.add(op, operands)[0]
+
+    function, engine = function_of([TensorType("float32", (3,)), f64()], body), Engine()
+    calls = [[array([-1, 0, 1], "float32"), array(number)] for number in (0.1, 0.2, 0.3)]
+    expected = [Engine().evaluate(function, (), call) for call in calls]
+    for _ in range(2):
+        found = engine.evaluate_many(function, (), calls)
+        for left, right in zip(expected, found, strict=True):
+            assert left[0].type == right[0].type == TensorType("float32", (3,))
+            np.testing.assert_array_equal(left[0].data, right[0].data)
+    assert "other types" in engine.plans.program(function, ()).why_alone
+
+
 def test_random_calls_are_not_put_together():
     function = function_of([f64(4)], lambda b, x: b.add("randn_like", (x,))[0])
     found, is_one = together(Engine(), function, (), [[array(np.zeros(4))]] * 3)

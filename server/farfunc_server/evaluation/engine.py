@@ -205,7 +205,13 @@ class Engine:
         kinds = tuple(map(type_of, captures))
         batch = self.plans.program(program.function, form.common_chain(program.outputs), program.identity)
         plan, rows = plan_for_rows(self.plans, batch, form, kinds, sum(counts))
-        if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
+        alone = self.plans.known(program, types[0], kinds)
+        if not form.is_mapped:  # otherwise it is the calls' own vmap that batches them
+            alone = alone or self.plans.plan(program, types[0], kinds)
+            if not _are_rows(plan.inference.outputs, alone.inference.outputs):
+                program.why_alone = "under vmap its results have other types, or types that a dry run does not tell"
+                return None
+        if not plan.is_worth_more_than(alone, len(calls)):
             return None
         leaves = gather(form, [list(map(host_tensor, arrays)) for arrays in calls], rows)
         leaves = list(map(self.transfers.send, leaves))
@@ -375,6 +381,17 @@ class Engine:
             self.transfers.tensor(given[i]) if constant is None else constant
             for i, constant in enumerate(program.constants)
         ]
+
+
+def _are_rows(batched: Sequence[TensorType] | None, alone: Sequence[TensorType] | None) -> bool:
+    """Whether results of a batch are, row by row, of the types of a call alone.
+
+    A 0-d tensor does not widen the dtype of what it is combined with, and as a batch of 0-d tensors it does for some
+    operators (``where``, ``addcmul``).
+    """
+    if batched is None or alone is None:
+        return False
+    return [TensorType(type.dtype, type.shape[1:]) for type in batched] == list(alone)
 
 
 def default_memory_bytes(device: torch.device) -> int:
