@@ -86,6 +86,31 @@ def test_lengths_are_checked_before_memory_is_taken(pair):
         frames.FrameSocket(right).receive()
 
 
+@pytest.mark.parametrize("size", [1, (1 << 16) + 1, 3 << 20])
+def test_a_payload_without_memory_goes_by_and_the_next_frame_comes(pair, size, monkeypatch):
+    left, right = pair
+    connection = frames.FrameSocket(right)
+    memory_of = frames.memory_of
+
+    def receive():
+        with pytest.raises(frames.NoRoom) as caught:
+            connection.receive()
+        assert (caught.value.header, caught.value.size) == (b"first", size)
+        monkeypatch.setattr(frames, "memory_of", memory_of)
+        return connection.receive()
+
+    def refuse(size):
+        raise MemoryError
+
+    monkeypatch.setattr(frames, "memory_of", refuse)
+    with ThreadPoolExecutor() as pool:
+        received = pool.submit(receive)
+        for part in [*frames.pack(b"first", [bytes(size)]), *frames.pack(b"second", [b"payload"])]:
+            left.sendall(part)
+        header, payload = received.result(30)
+    assert (header, bytes(payload)) == (b"second", b"payload")
+
+
 def test_messages_survive_their_headers():
     many = Results(Result(0.5, "flat", [{"id": "p"}]), [3, 0], [None, {"code": "transform"}])
     evaluations = (Evaluate("f", "r"), Evaluate("sha256:é", "", 2**63), Evaluate("f", "r", 3, [1, 0]))

@@ -93,6 +93,22 @@ def test_memory_that_no_dry_run_foresaw_is_refused_by_the_kernel_and_the_worker_
     with_worker(conversation)
 
 
+def test_what_there_is_no_memory_to_receive_is_refused_and_the_worker_lives():
+    payload = [bytes(1 << 20)] * 600  # more than the budget and all that is added to it
+    request = [evaluation(ID, [array([0.0, 1.0])])]
+
+    async def conversation(worker):
+        for message in (Evaluate(ID, "r"), Load(ID), Evaluate(ID, "r")):
+            with pytest.raises(LimitExceeded, match="629,145,600 bytes"):
+                await worker.call(message, payload)
+        answer, _ = await worker.call(EvaluateMany(ID, [300 << 20, 300 << 20]), payload)
+        assert answer == Apart()  # each of them may fit
+        answer, data = await worker.call_with_function(Evaluate(ID, "r"), request, lambda: [FILE])
+        np.testing.assert_array_equal(decode_response(data).arrays[0].data, np.sin([0.0, 1.0]))
+
+    with_worker(conversation)
+
+
 def test_a_refusal_is_an_answer_and_the_worker_goes_on():
     solve = wrapped(Graph((f64(2, 2), f64(2)), (), (Equation("linalg_solve", (0, 1), {}, (2,)),), (2,)))
     file = function_to_bytes(solve)
