@@ -298,6 +298,29 @@ def test_plans_are_forgotten_and_that_is_told(monkeypatch):
     assert len([item for item in engine.plans.take_news() if item.get("forgotten")]) == 2
 
 
+def test_a_plan_that_was_forgotten_and_made_again_is_told_as_one_that_is_there(monkeypatch):
+    monkeypatch.setattr(plan_cache, "_MOST_PLANS_EACH", 1)
+    function = wrapped(Graph((TensorType("float64", ("n",)),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
+    engine = Engine()
+    for length in (1, 2, 1):
+        engine.evaluate(function, (), [array(np.zeros(length))])
+    there: dict[str, bool] = {}
+    for item in engine.plans.take_news():
+        there[item["id"]] = not item.get("forgotten")
+    assert {plan.id: True for _, plan in engine.plans}.items() <= there.items()
+    assert list(there.values()).count(True) == 1
+
+
+def test_of_many_plans_it_is_told_by_and_by(monkeypatch):
+    monkeypatch.setattr(plan_cache, "_MOST_NEWS", 2)
+    function = wrapped(Graph((TensorType("float64", ("n",)),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
+    engine = Engine()
+    for length in range(5):
+        engine.evaluate(function, (), [array(np.zeros(length))])
+    told = [[item["arguments"] for item in engine.plans.take_news()] for _ in range(4)]
+    assert told == [[["float64[0]"], ["float64[1]"]], [["float64[2]"], ["float64[3]"]], [["float64[4]"]], []]
+
+
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     """One package, which takes seconds to make."""

@@ -45,6 +45,9 @@ _LOOK_SECONDS = 0.25
 _TELL_SECONDS = 0.5
 """How often it is told what plans have done."""
 
+_MOST_NEWS = 16
+"""Of so many plans it is told at a time: the document of one whose function takes 100,000 arrays has 3 MB."""
+
 
 class PlanCache:
     """The plans of one device, least recently used out first.
@@ -163,9 +166,12 @@ class PlanCache:
         now = time.monotonic()
         if now - self._told_at < _TELL_SECONDS or not (self._used or self._forgotten):
             return []
-        news = [report(program, plan) for program, plan in self._used.values()]
-        news += [{"id": id, "forgotten": True} for id in self._forgotten]
-        self._used, self._forgotten, self._told_at = {}, [], now
+        news: list[dict[str, Any]] = [{"id": id, "forgotten": True} for id in self._forgotten]
+        used = [self._used.pop(id) for id in list(self._used)[:_MOST_NEWS]]
+        news += [report(program, plan) for program, plan in used]  # last: one that was forgotten may be there again
+        self._forgotten = []
+        if not self._used:  # otherwise the rest is told with the next answer
+            self._told_at = now
         return news
 
     def _make(self, program: Program, types: Types, capture_types: Types, inference: Inference | None) -> Plan:
@@ -300,7 +306,9 @@ class PlanCache:
             self._forget(list(self._plans.pop(oldest).values()))
 
     def _forget(self, plans: Sequence[Plan]) -> None:
-        self._forgotten += [plan.id for plan in plans]
+        for plan in plans:
+            self._used.pop(plan.id, None)
+            self._forgotten.append(plan.id)
         self.on_forget()
 
 

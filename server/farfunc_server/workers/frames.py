@@ -37,7 +37,9 @@ SMALL = 1 << 16
 
 _LENGTHS = struct.Struct("<IQ")
 LENGTHS_SIZE = _LENGTHS.size
-_MAX_HEADER = 1 << 20
+_MAX_HEADER = 1 << 26
+"""More than any message has: one that tells of each of 100,000 results, as many as there may be, takes 12 MB."""
+
 _MAX_PAYLOAD = 1 << 40
 
 
