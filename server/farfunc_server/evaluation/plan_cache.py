@@ -127,8 +127,7 @@ class PlanCache:
         if plan is None:
             plan = plans[key] = self._make(program, types, capture_types, inference)
             if len(plans) > _MOST_PLANS_EACH:
-                _, oldest = plans.popitem(last=False)
-                self._forget([oldest])
+                self._forget_oldest(program)
         plans.move_to_end(key)
         if plan.stage is not self._last:
             self._consider(program, plan)
@@ -154,6 +153,7 @@ class PlanCache:
             return False
         work, program, plan = self._idle_work.popleft()
         work(program, plan)
+        self._trim()
         return True
 
     def take_hot(self) -> list[PlanSpec]:
@@ -304,6 +304,14 @@ class PlanCache:
         while len(self._programs) > 1 and (len(self._programs) > _MOST_PROGRAMS or self.bytes > _MOST_BYTES):
             _, oldest = self._programs.popitem(last=False)
             self._forget(list(self._plans.pop(oldest).values()))
+        last = next(reversed(self._programs.values()))
+        while len(self._plans[last]) > 1 and self.bytes > _MOST_BYTES:
+            self._forget_oldest(last)
+
+    def _forget_oldest(self, program: Program) -> None:
+        key, plan = self._plans[program].popitem(last=False)
+        program.slicings.pop(key, None)  # which would keep it
+        self._forget([plan])
 
     def _forget(self, plans: Sequence[Plan]) -> None:
         for plan in plans:
