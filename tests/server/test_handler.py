@@ -10,6 +10,9 @@ from farfunc_protocol.document import function_to_bytes, identity
 from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError
 from farfunc_protocol.graph import Equation, Graph
 from farfunc_protocol.messages import decode_response
+from farfunc_protocol.transforms import FlatTransform
+from farfunc_server.evaluation.engine import Engine
+from farfunc_server.evaluation.inference import Budget
 from farfunc_server.scheduling.dispatcher import Dispatcher
 from farfunc_server.workers.handler import Handler
 from farfunc_server.workers.messages import (
@@ -21,6 +24,7 @@ from farfunc_server.workers.messages import (
     Load,
     Problem,
     Results,
+    Sliced,
     UnknownFunction,
 )
 from farfunc_server.workers.worker import Worker, WorkerGone
@@ -149,6 +153,39 @@ def test_a_device_that_one_of_a_batch_has_cost_is_no_fault_of_the_others(monkeyp
     monkeypatch.setattr(handler._engine, "is_well", lost)
     assert handler.answer(message, payload)[0] == Apart(is_last=True)
     assert not handler.is_sound
+
+
+def many(*requests):
+    """A message, and its payload."""
+    return EvaluateMany(ID, [len(request) for request in requests]), memoryview(b"".join(requests))
+
+
+def test_calls_that_alone_come_in_slices_are_not_refused_in_company():
+    """A Jacobian of 8 MiB, where one evaluation may take 4: whether there is company must not matter."""
+    handler = Handler()
+    handler._engine = Engine(budget=Budget(1 << 22))
+    sin = wrapped(Graph((f64(1024),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
+    handler.answer(Load(ID), memoryview(function_to_bytes(sin)))
+    request = evaluation(ID, [array(np.zeros(1024))], FlatTransform("jacrev", {"argnums": (0,)}))
+    assert handler.answer(*many(request, request))[0] == Apart()
+    assert isinstance(handler.answer(Evaluate(ID, "r", 1), memoryview(request))[0], Sliced)
+
+
+def test_calls_with_large_results_are_not_kept_until_the_last_is_done():
+    handler = Handler()
+    repeat = wrapped(Graph((f64(2),), (), (Equation("repeat", (0,), {"repeats": (1 << 19,)}, (1,)),), (1,)))
+    handler.answer(Load(ID), memoryview(function_to_bytes(repeat)))
+    request = evaluation(ID, [array([0.0, 1.0])])
+    assert handler.answer(*many(request, request))[0] == Apart()
+
+
+def test_where_memory_runs_out_in_company_each_is_evaluated_alone(monkeypatch):
+    handler = Handler()
+    handler.answer(Load(ID), memoryview(FILE))
+    request = evaluation(ID, [array([0.0, 1.0])])
+    assert isinstance(handler.answer(*many(request, request))[0], Results)
+    monkeypatch.setattr(handler._engine, "evaluate_many", lambda *given: [LimitExceeded("no memory")] * 2)
+    assert handler.answer(*many(request, request))[0] == Apart()
 
 
 @pytest.mark.parametrize("answer", [Problem({}, is_last=True), Apart(is_last=True), Problem({}), Apart()])

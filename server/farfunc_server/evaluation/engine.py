@@ -36,6 +36,7 @@ from .plan_cache import PlanCache
 from .plans import Plan, Stage
 from .program import Program
 from .randomness import continued, seeded
+from .slice_form import nbytes_of
 from .slices import Cursor, DeliveredCall, SlicedCall, Slicing
 from .tensors import from_tensor, host_tensor, type_of
 from .transfers import transfers_of
@@ -222,16 +223,28 @@ class Engine:
     def is_large(
         self, function: Function, chain: Sequence[FlatTransform], arrays: Sequence[Array], identity: str = ""
     ) -> bool:
-        """Whether a call like this is known to be evaluated in slices, or to be worth it."""
+        """Whether a call like this is to be evaluated by itself: in slices, or since its result is handed over in parts.
+
+        So is one that takes more memory than it may, if that is known before it runs: alone it may come in slices.
+        """
         program = self.plans.program(function, chain, identity)
-        if program.is_random or None in program.constants or not chain:
+        if None in program.constants:
             return False
         captures = [tensor for tensor in program.constants if tensor is not None]
         types, kinds = tuple(array.type for array in arrays), tuple(map(type_of, captures))
-        if (types, kinds) in program.slicings:
-            return program.slicings[types, kinds] is not None
-        plan = self.plans.known(program, types, kinds)
-        return plan is not None and self._is_long(plan)
+        slicing = program.slicings.get((types, kinds), False)
+        if slicing:
+            return True
+        try:
+            plan = self.plans.known(program, types, kinds) or self.plans.plan(program, types, kinds)
+        except LimitExceeded:
+            return True
+        except FarfuncError:  # which each of the calls will meet
+            return False
+        outputs = plan.inference.outputs
+        if plan.inference.peak_bytes > _LARGE_BYTES and outputs and sum(map(nbytes_of, outputs)) > _LARGE_BYTES:
+            return True
+        return bool(chain) and not program.is_random and slicing is False and self._is_long(plan)
 
     def infer(
         self,

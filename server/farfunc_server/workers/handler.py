@@ -251,6 +251,8 @@ class Handler:
             if self._engine.is_large(function, chain, calls[0], message.function):
                 return Apart(), ()
             found = self._engine.evaluate_many(function, chain, calls, message.function)
+            if len(calls) > 1 and any(isinstance(result, LimitExceeded) for result in found):
+                return Apart(), ()  # alone it may come in slices, and has the memory of its companions
             for number, result in zip(requests, found, strict=True):
                 if isinstance(result, FarfuncError):
                     problems[number] = result.to_problem()
