@@ -223,7 +223,7 @@ class Engine:
     def is_large(
         self, function: Function, chain: Sequence[FlatTransform], arrays: Sequence[Array], identity: str = ""
     ) -> bool:
-        """Whether a call like this is to be evaluated by itself: in slices, or since its result is handed over in parts.
+        """Whether a call like this is to be evaluated by itself: in slices, or as its result is handed over in parts.
 
         So is one that takes more memory than it may, if that is known before it runs: alone it may come in slices.
         """
