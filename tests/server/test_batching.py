@@ -5,8 +5,9 @@ import pytest
 
 from farfunc_protocol.errors import EvaluationError, FarfuncError
 from farfunc_protocol.graph import Equation, Graph, TensorType
+from farfunc_protocol.messages import EvaluateRequest
 from farfunc_protocol.transforms import FlatTransform
-from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket
+from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket, kind_and_rows
 from farfunc_server.evaluation import plans
 from farfunc_server.evaluation.engine import Engine
 from farfunc_server.evaluation.plans import Stage
@@ -151,6 +152,17 @@ def test_a_batch_that_is_slower_than_its_calls_is_left_alone():
         plan.records[plan.stage].best = 1.0 if program.chain else 1e-9
     ones = [together(engine, function, (), calls)[1] for _ in range(16)]
     assert ones.count(True) == 1
+
+
+def test_what_is_put_together_is_bounded_by_its_bytes():
+    def rows(elements, chain=()):
+        return kind_and_rows(EvaluateRequest("f", chain, (array(np.zeros(elements)),)))[1]
+
+    assert rows(4) == 1
+    assert rows((7, 4), (VMAP,)) == 7
+    assert rows(1 << 20) == 32  # 8 MiB: eight of them at a time
+    kind, _ = kind_and_rows(EvaluateRequest("f", (), (array(np.zeros(9 << 20)),)))
+    assert kind is None
 
 
 def test_forms():
