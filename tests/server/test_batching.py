@@ -10,6 +10,7 @@ from farfunc_protocol.transforms import FlatTransform
 from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket, kind_and_rows
 from farfunc_server.evaluation import plans
 from farfunc_server.evaluation.engine import Engine
+from farfunc_server.evaluation.inference import Budget
 from farfunc_server.evaluation.plans import Stage
 from support.graphs import array, f64, function_of, wrapped
 
@@ -133,6 +134,18 @@ def test_results_have_the_dtype_of_a_call_alone(op):
             assert left[0].type == right[0].type == TensorType("float32", (3,))
             np.testing.assert_array_equal(left[0].data, right[0].data)
     assert "other types" in engine.plans.program(function, ()).why_alone
+
+
+def test_where_there_is_no_memory_for_all_together_there_are_fewer(monkeypatch):
+    function, engine = function_of([f64(64)], model), Engine(budget=Budget(1 << 20))  # a Jacobian takes 32 KiB
+    calls = [[array(RNG.standard_normal(64))] for _ in range(32)]
+    expected = [Engine().evaluate(function, (JACREV,), call) for call in calls]
+    for _ in range(2):
+        for left, right in zip(expected, engine.evaluate_many(function, (JACREV,), calls), strict=True):
+            np.testing.assert_allclose(left[0].data, right[0].data, rtol=1e-12)
+    sizes = {plan.types[0].shape[0] for program, plan in engine.plans if len(program.chain) == 2}
+    assert sizes & {2, 4, 8}
+    assert engine.plans.program(function, (JACREV,)).why_alone is None
 
 
 def test_random_calls_are_not_put_together():

@@ -15,6 +15,7 @@ array([[1., 0.],
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 
@@ -176,7 +177,14 @@ class Engine:
             if (results := self._evaluate_together(program, calls)) is not None:
                 return list(results)
         except Exception as error:  # noqa: BLE001 - a call is at fault, or a batching rule: that will show
-            failure = f"{type(error).__name__}: {error}"
+            if program and len(calls) > 2 and _is_limit(error):
+                program.most_together = len(calls) // 2
+            else:
+                failure = f"{type(error).__name__}: {error}"
+        if program and program.most_together < len(calls) and program.why_alone is None:
+            most = program.most_together
+            parts = (calls[start : start + most] for start in range(0, len(calls), most))
+            return [result for part in parts for result in self.evaluate_many(function, chain, part, identity)]
         alone = [self._evaluate_or_error(function, chain, arrays, identity) for arrays in calls]
         if failure and program and not any(isinstance(result, FarfuncError) for result in alone):
             program.why_alone = failure
@@ -193,6 +201,8 @@ class Engine:
     def _evaluate_together(self, program: Program, calls: Sequence[Sequence[Array]]) -> list[tuple[Array, ...]] | None:
         """Evaluate calls as one; None where each is better evaluated by itself."""
         if len(calls) < 2 or program.is_random or None in program.constants or program.why_alone is not None:
+            return None
+        if len(calls) > program.most_together:
             return None
         types = [tuple(array.type for array in arrays) for arrays in calls]
         forms = [form for each in types if (form := BatchForm.of(program.chain, each))]
@@ -394,6 +404,13 @@ class Engine:
             self.transfers.tensor(given[i]) if constant is None else constant
             for i, constant in enumerate(program.constants)
         ]
+
+
+def _is_limit(error: Exception) -> bool:
+    """Whether it says that there is not enough memory, or that too many operations are asked for."""
+    with contextlib.suppress(Exception):  # a bug of ours
+        return isinstance(as_farfunc_error(error), LimitExceeded)
+    return False
 
 
 def _are_rows(batched: Sequence[TensorType] | None, alone: Sequence[TensorType] | None) -> bool:
