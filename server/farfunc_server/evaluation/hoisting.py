@@ -15,6 +15,7 @@ from torch import fx
 
 from .flattening import FlatProgram
 from .simplification import writes
+from .value_checks import remove_dead_code
 
 __all__ = ["HoistedProgram", "SliceLeaves", "hoist"]
 
@@ -93,5 +94,5 @@ def hoist(flat: FlatProgram, position: int) -> FlatProgram | HoistedProgram:
             theirs[node] = second.node_copy(node, theirs.__getitem__)
     second.output(fx.node.map_arg(output.args[0], theirs.__getitem__))
     for part in (first, second):
-        part.eliminate_dead_code()
+        remove_dead_code(part)
     return HoistedProgram(fx.GraphModule(flat.module, first), fx.GraphModule(flat.module, second), flat)

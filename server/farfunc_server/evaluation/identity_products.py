@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from .value_checks import remove_dead_code
+
 __all__ = ["scaled_rows", "use_identity"]
 
 LEAST_PRODUCTS = 1 << 20
@@ -115,7 +117,7 @@ def use_identity(module: fx.GraphModule, basis: int | None = None) -> None:
                 _replace(module, node, rows)
             elif (found := _followed(node, rows)) is not None:
                 rows[node] = found
-    graph.eliminate_dead_code()
+    remove_dead_code(graph)
     module.recompile()
 
 

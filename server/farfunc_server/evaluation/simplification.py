@@ -20,6 +20,8 @@ import torch
 from torch import fx
 from torch._functorch.compile_utils import fx_graph_cse
 
+from .value_checks import remove_dead_code
+
 __all__ = ["MAX_FOLDED_BYTES", "is_random", "looks_at_memory", "simplify", "writes"]
 
 MAX_FOLDED_BYTES = 1 << 26
@@ -57,7 +59,7 @@ def simplify(module: fx.GraphModule, *, fold: bool = True, constants: Mapping[in
         _detach_filled(module.graph)
         module.graph = fx_graph_cse(module.graph)
         folded = _fold(module, constants or {}) if fold else 0
-    module.graph.eliminate_dead_code()
+    remove_dead_code(module.graph)
     module.recompile()
     return folded
 
@@ -120,6 +122,7 @@ def _fold(module: fx.GraphModule, constants: Mapping[int, torch.Tensor]) -> int:
                 with contextlib.suppress(Exception):  # then the call fails, and says so
                     values[node] = node.target(*args, **kwargs)
                     held += _bytes(values[node])
+                    node.meta["is_computed"] = True
             else:  # it is run with every call: what it takes that was computed is kept
                 for operand in operands:
                     value = values.get(operand)
