@@ -327,16 +327,14 @@ class _Reader:
         names = {str(key): key for key in expected}
         unknown = sorted(set(document) - set(names))
         if unknown:
-            known = ", ".join(names) or "none"
-            raise InvalidRequest(
-                f"there is no member {shown(unknown[0])} here", where=where, remedy=f"the members are {known}"
-            )
+            remedy = f"the members are {', '.join(names)}" if names else "leave it out: there are no members"
+            raise InvalidRequest(f"there is no member {shown(unknown[0])} here", where=where, remedy=remedy)
         read = {}
         for name, key in names.items():
             if name in document:
                 read[key] = self.read(document[name], expected[key], f"{where}.{name}")
             elif any(isinstance(leaf, TensorType) for leaf in flatten(expected[key])[0]):
-                raise InvalidRequest(f"the member {name!r} is missing", where=where)
+                raise InvalidRequest(f"the member {name!r} is missing", where=where, remedy=f"give {_form(expected)}")
             else:
                 read[key] = expected[key]
         return read
@@ -360,7 +358,7 @@ def _form(expected: Any) -> str:
 def _check_count(items: list[Any], expected: Any, where: str) -> None:
     if len(items) != len(expected):
         raise InvalidRequest(
-            f"{len(expected)} values are expected here, {len(items)} are given",
+            f"a list of {len(expected)} is expected here, and one of {len(items)} is given",
             where=where,
             remedy=_form_remedy(where, items, expected),
         )
