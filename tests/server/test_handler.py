@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from farfunc_protocol.document import function_to_bytes, identity
-from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError
+from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError, ServerError
 from farfunc_protocol.graph import Equation, Graph
 from farfunc_protocol.messages import decode_response
 from farfunc_server.scheduling.dispatcher import Dispatcher
@@ -91,6 +91,12 @@ def test_memory_that_no_dry_run_foresaw_is_refused_by_the_kernel_and_the_worker_
         assert answer[0].seconds > 0
 
     with_worker(conversation)
+
+
+def test_a_device_that_the_machine_lacks_is_refused_with_a_remedy():
+    with pytest.raises(ServerError, match=r"there is no cuda:99 here: torch .* sees \d+ GPUs") as caught:
+        with_worker(None, Configure("cuda:99", threads=1, memory_bytes=None, operations=1e12))
+    assert "--devices" in caught.value.remedy
 
 
 def test_a_refusal_is_an_answer_and_the_worker_goes_on():
