@@ -28,7 +28,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .messages import MAX_TRANSFORMS, EvaluateRequest, check_reference, check_seed
 from .pytree import broadcast_prefix, flatten, spec_tree
 from .strict_json import list_of, members_of, shown
-from .transforms import Jvp, Transform, Vjp, Vmap
+from .transforms import Arguments, Jvp, Transform, Vjp, Vmap
 from .transforms.flat import with_axis
 
 __all__ = ["JsonRequest", "encode_json_response", "read_json_request"]
@@ -123,14 +123,16 @@ class JsonRequest:
         given = (reader.read(self.args, args, "args"), reader.read(self.kwargs, kwargs, "kwargs"))
         leaves, tree = flatten(given)
         arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
-        levels: list[Any] = [spec_tree(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
+        args, kwargs = spec_tree(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])
+        levels: list[Arguments] = [(args, kwargs)]
         for transform in self.transforms:
-            levels.append(transform.inner(*levels[-1]))
+            args, kwargs = transform.inner(args, kwargs)
+            levels.append((args, kwargs))
         out = spec_tree(function.out_tree, list(output_types))
         flats = []
-        for transform, level in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
-            flats.append(transform.flat(*level, out))
-            out = transform.outer(*level, out)
+        for transform, (args, kwargs) in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
+            flats.append(transform.flat(args, kwargs, out))
+            out = transform.outer(args, kwargs, out)
         return EvaluateRequest(self.function, tuple(reversed(flats)), arrays, seed=self.seed), out
 
 
