@@ -1,6 +1,7 @@
 """A worker's answers to messages, and its limits, in a process of its own."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,6 +92,27 @@ def test_memory_that_no_dry_run_foresaw_is_refused_by_the_kernel_and_the_worker_
         assert answer[0].seconds > 0
 
     with_worker(conversation)
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_that_wait_give_their_core_away_unless_the_operator_says_otherwise(monkeypatch, given, spins):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    async def environment():
+        worker = await Worker.start()
+        try:
+            await worker.wait_until_ready()
+            text = Path(f"/proc/{worker.pid}/environ").read_text(encoding="utf-8")
+            return dict(line.split("=", 1) for line in text.split("\0") if line)
+        finally:
+            await worker.close()
+
+    assert asyncio.run(environment()).get("GOMP_SPINCOUNT") == spins
 
 
 def test_a_device_that_the_machine_lacks_is_refused_with_a_remedy():
