@@ -31,7 +31,8 @@ def check_writable_array(leaf: Any) -> None:
 def share_memory(left: np.ndarray, right: np.ndarray) -> bool:
     """Whether two arrays have an element in common."""
     try:
-        return np.shares_memory(left, right, max_work=_MOST_WORK)
+        # NumPy's stub knows the two special values alone.
+        return np.shares_memory(left, right, max_work=_MOST_WORK)  # pyright: ignore[reportArgumentType]
     except np.exceptions.TooHardError:
         return True
 

@@ -1,13 +1,14 @@
 """A worker's answers to messages, and its limits, in a process of its own."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from farfunc_protocol.document import function_to_bytes, identity
-from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError
+from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError, ServerError
 from farfunc_protocol.graph import Equation, Graph
 from farfunc_protocol.messages import decode_response
 from farfunc_protocol.transforms import FlatTransform
@@ -111,6 +112,33 @@ def test_what_there_is_no_memory_to_receive_is_refused_and_the_worker_lives():
         np.testing.assert_array_equal(decode_response(data).arrays[0].data, np.sin([0.0, 1.0]))
 
     with_worker(conversation)
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_that_wait_give_their_core_away_unless_the_operator_says_otherwise(monkeypatch, given, spins):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    async def environment():
+        worker = await Worker.start()
+        try:
+            await worker.wait_until_ready()
+            text = Path(f"/proc/{worker.pid}/environ").read_text(encoding="utf-8")
+            return dict(line.split("=", 1) for line in text.split("\0") if line)
+        finally:
+            await worker.close()
+
+    assert asyncio.run(environment()).get("GOMP_SPINCOUNT") == spins
+
+
+def test_a_device_that_the_machine_lacks_is_refused_with_a_remedy():
+    with pytest.raises(ServerError, match=r"there is no cuda:99 here: torch .* sees \d+ GPUs") as caught:
+        with_worker(None, Configure("cuda:99", threads=1, memory_bytes=None, operations=1e12))
+    assert "--devices" in caught.value.remedy
 
 
 def test_a_refusal_is_an_answer_and_the_worker_goes_on():

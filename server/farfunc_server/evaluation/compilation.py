@@ -111,7 +111,9 @@ class PlanSpec:
 def _flat_from_json(document: dict[str, Any]) -> FlatTransform:
     """A transform of a worker's plan, which may be one that no request can name."""
     attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
-    return FlatTransform(attributes.pop("transform"), attributes)
+    name = document["transform"]
+    del attributes["transform"]
+    return FlatTransform(name, attributes)
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx
 from torch._functorch.compile_utils import fx_graph_cse
+from torch.fx.node import map_arg
 
 from .value_checks import remove_dead_code
 
@@ -118,7 +119,7 @@ def _fold(module: fx.GraphModule, constants: Mapping[int, torch.Tensor]) -> int:
         for node in list(module.graph.nodes):
             operands = node.all_input_nodes
             if _is_folded(node, values) and held + _bytes(node.meta.get("val")) <= 4 * MAX_FOLDED_BYTES:
-                args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+                args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
                 with contextlib.suppress(Exception):  # then the call fails, and says so
                     values[node] = node.target(*args, **kwargs)
                     held += _bytes(values[node])

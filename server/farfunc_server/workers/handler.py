@@ -144,6 +144,7 @@ class Handler:
     def _configure(self, message: Configure) -> Configured:
         # All workers of the CPU are one device to torch.
         device = torch.device("cpu" if message.device.startswith("cpu") else message.device)
+        _check_is_there(device)
         if message.threads is not None:
             torch.set_num_threads(message.threads)
         set_rounding(tf32=message.tf32)
@@ -156,7 +157,8 @@ class Handler:
             description = torch.cuda.get_device_name(device)
         else:
             _limit_data(budget.memory_bytes)
-            description = f"CPU, {torch.get_num_threads()} threads"
+            threads = torch.get_num_threads()
+            description = f"CPU, {threads} thread{'' if threads == 1 else 's'}"
         return Configured(description, budget.memory_bytes)
 
     def _load(self, identity: str, file: memoryview) -> None:
@@ -301,6 +303,18 @@ def _no_room(size: int) -> Answer:
         remedy="send less at once, or ask the server's operator for a higher memory limit",
     )
     return Problem(error.to_problem()), ()
+
+
+def _check_is_there(device: torch.device) -> None:
+    """A GPU that was asked for by its name, or that the driver shows to us and not to torch."""
+    if device.type != "cuda":
+        return
+    count = torch.cuda.device_count()  # 0 for a build without CUDA
+    if (device.index or 0) >= count:
+        raise ServerError(
+            f"there is no {device} here: torch {torch.__version__} sees {count} GPUs",
+            remedy="give others with --devices, such as cpu; for a GPU, install torch for CUDA and check nvidia-smi",
+        )
 
 
 def _warm_up(engine: Engine) -> None:
