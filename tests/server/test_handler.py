@@ -1,7 +1,6 @@
 """A worker's answers to messages, and its limits, in a process of its own."""
 
 import asyncio
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -112,27 +111,6 @@ def test_what_there_is_no_memory_to_receive_is_refused_and_the_worker_lives():
         np.testing.assert_array_equal(decode_response(data).arrays[0].data, np.sin([0.0, 1.0]))
 
     with_worker(conversation)
-
-
-@pytest.mark.parametrize(
-    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
-)
-def test_threads_that_wait_give_their_core_away_unless_the_operator_says_otherwise(monkeypatch, given, spins):
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-
-    async def environment():
-        worker = await Worker.start()
-        try:
-            await worker.wait_until_ready()
-            text = Path(f"/proc/{worker.pid}/environ").read_text(encoding="utf-8")
-            return dict(line.split("=", 1) for line in text.split("\0") if line)
-        finally:
-            await worker.close()
-
-    assert asyncio.run(environment()).get("GOMP_SPINCOUNT") == spins
 
 
 def test_a_device_that_the_machine_lacks_is_refused_with_a_remedy():

@@ -37,20 +37,6 @@ class WorkerGone(Exception):
     """The process died, or speaks nonsense; whatever it was doing is lost."""
 
 
-_SPINS = "1000"
-"""How often a thread of an operator looks for work before it sleeps: what libgomp itself takes where there are more
-threads than cores (https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html). Its 300,000 are some milliseconds,
-for which an idle thread keeps its core. It is then out of favour with the kernel when it has work, and where any other
-process runs (the one that compiles, a client) the operator waits for it: a program of hundreds of small operators took
-30 times as long."""
-
-
-def _environment() -> dict[str, str]:
-    """The server's, whose own word on how threads wait holds."""
-    spins = {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": _SPINS}
-    return spins | dict(os.environ)
-
-
 class Worker:
     """A process that was started, until it ends.
 
@@ -90,7 +76,6 @@ class Worker:
                 stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else None,
                 pass_fds=[theirs.fileno()],
                 start_new_session=bool(nice),
-                env=_environment(),
             )
         except BaseException:
             ours.close()
