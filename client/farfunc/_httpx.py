@@ -70,7 +70,7 @@ def _transport_options(address: Address) -> dict[str, Any]:
         max_connections=ours.connections, max_keepalive_connections=ours.idle, keepalive_expiry=ours.idle_seconds
     )
     # Where there is no TLS, the certificates need not be read, which takes 50 ms.
-    return {"limits": limits, "verify": address.url.startswith("https:")}
+    return {"limits": limits, "verify": not address.url.startswith("http:")}
 
 
 def _request(request: HttpRequest) -> dict[str, Any]:
