@@ -1,4 +1,4 @@
-"""A connection: uvicorn's, with a bound on heads and a short way for evaluations.
+"""A connection: uvicorn's, with bounds on what a client may leave open, and a short way for evaluations.
 
 uvicorn makes of each request a cycle of its own objects and writes an answer in two parts, which takes as long as all
 else that this process does for a small evaluation; and it copies a large body four times. Evaluations in the plain
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import MutableMapping
+from collections.abc import Hashable, MutableMapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
@@ -19,6 +19,7 @@ from typing import Any, cast
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .presence import Presence, is_gone
 from .workers.frames import memory_of
 
 __all__ = ["Connection"]
@@ -46,13 +47,23 @@ class Connection(HttpToolsProtocol):
         self._application = cast(ASGIApp, self.config.loaded_app)
         self._is_within = False  # a message that uvicorn's parser has begun
         self._is_within_head = False
-        self._head_bytes = 0
+        self._bare_bytes = 0  # that uvicorn's parser was given since it last told of something whole
+        self._body_bytes = 0
+        self._messages = 0
         self._direct: _Exchange | None = None
+        self._presence: Presence | None = None
+        self._is_half_closed = False
+        self.upload: _Upload | None = None
         self._held = b""  # what has come of a direct request, or behind it
         self._head: tuple[Headers, int, int] | None = None  # of what is held: with its own length, and the body's
         self.is_last = False
         self._idle_since = 0.0
         self._idle_check: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there."""
+        super().connection_made(transport)
+        self._presence = Presence(self.loop, transport, self._turn)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
@@ -114,32 +125,53 @@ class Connection(HttpToolsProtocol):
 
     def _hand_on(self, data: bytes) -> None:
         """Leave it to uvicorn."""
-        if self._is_within_head or not self._is_within:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD_BYTES and self._is_within_head:
-                self.send_400_response("The head of the request is too large.")
-                return
+        # Within a head, but also between messages and chunks, and behind the last one.
+        if self._bare_bytes > _MOST_HEAD_BYTES or (
+            self._is_within_head and self._bare_bytes + len(data) > _MOST_HEAD_BYTES
+        ):
+            self.send_400_response("The head or the trailer of the request is too large.")
+            return
+        self._bare_bytes += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
         self._is_within = self._is_within_head = True
+        self._messages += 1
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser, for the fields of a trailer too: those are nobody's here."""
+        if self._is_within_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         self._is_within_head = False
-        self._head_bytes = 0
+        self._bare_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._bare_bytes = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         self._is_within = False
+        self._bare_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """uvicorn has answered."""
+        super().on_response_complete()
+        self._end_if_all_is_answered()
 
     def done(self, is_whole: bool) -> None:
         """A direct request has been answered, or cannot be."""
         self._direct = None
+        self._messages += 1
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -152,6 +184,46 @@ class Connection(HttpToolsProtocol):
             self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
         if self._held:
             self.data_received(b"")
+        self._end_if_all_is_answered()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._direct is not None or (self.cycle is not None and not self.cycle.response_complete)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; one that has asked before may wait for its answer."""
+        if self._is_within or not self._is_answering or is_gone(self.transport):
+            return False
+        if not self._is_half_closed and self._presence is not None:
+            self._is_half_closed = True
+            self._presence.probe(self._may_write_interim)
+        return True
+
+    def _may_write_interim(self) -> bool:
+        if self._direct is not None:
+            return not self._direct.has_begun
+        cycle = self.cycle
+        if cycle is None or self.pipeline or cycle.response_started or cycle.response_complete:
+            return False
+        return cycle.scope["http_version"] == "1.1"
+
+    def _end_if_all_is_answered(self) -> None:
+        is_over = not self._is_answering or self._is_within  # what is not whole now never will be
+        if self._is_half_closed and is_over and not self.transport.is_closing():
+            self.transport.close()
+
+    def _turn(self) -> Hashable:
+        """What the client is to do: see :class:`Presence`."""
+        if (unsent := self.transport.get_write_buffer_size()) > 0:
+            return "read", self._messages, unsent, self._direct is not None and self._direct.parts
+        if self.upload is not None:
+            return "send", self._messages, self.upload.received
+        if self._is_within:
+            return "send", self._messages, self._body_bytes
+        if self._is_answering:
+            return None
+        # What is idle after an answer has a clock of its own.
+        return ("send", self._messages) if self._held or not self._messages else None
 
     def _close_if_idle(self) -> None:
         """uvicorn's own timer is set and cancelled by each request; this one looks again."""
@@ -170,6 +242,8 @@ class Connection(HttpToolsProtocol):
         """The client has gone."""
         if self._idle_check is not None:
             self._idle_check.cancel()
+        if self._presence is not None:
+            self._presence.end()
         if self._direct is not None:
             self._direct.lose()
         super().connection_lost(exc)
@@ -222,7 +296,7 @@ class _Upload(asyncio.BufferedProtocol):
         self._connection = connection
         self._size = size
         self._first = first
-        self._received = 0
+        self.received = 0  # bytes
         self._is_skipped = False
         self._memory: memoryview
         self._done: asyncio.Future[None]
@@ -233,7 +307,7 @@ class _Upload(asyncio.BufferedProtocol):
         self._memory = memory_of(self._size)  # the application has agreed to the size
         self._memory[: len(self._first)] = self._first
         await self._take_place()
-        return self._memory if self._received == self._size else None
+        return self._memory if self.received == self._size else None
 
     async def skip(self) -> None:
         """Let the body come and go, so that a client that sends it whole can read why it was not wanted."""
@@ -242,9 +316,10 @@ class _Upload(asyncio.BufferedProtocol):
         await self._take_place()
 
     async def _take_place(self) -> None:
-        self._received = len(self._first)
+        self.received = len(self._first)
         self._first = b""
         self._done = self._connection.loop.create_future()
+        self._connection.upload = self
         self._connection.transport.set_protocol(self)
         self._connection.flow.resume_reading()
         await self._done
@@ -252,13 +327,13 @@ class _Upload(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
         if self._is_skipped:
-            return self._memory[: self._size - self._received]
-        return self._memory[self._received :]
+            return self._memory[: self._size - self.received]
+        return self._memory[self.received :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes have come."""
-        self._received += nbytes
-        if self._received == self._size:
+        self.received += nbytes
+        if self.received == self._size:
             self._connection.transport.set_protocol(self._connection)
             self._finish()
 
@@ -276,6 +351,7 @@ class _Upload(asyncio.BufferedProtocol):
         self._connection.resume_writing()
 
     def _finish(self) -> None:
+        self._connection.upload = None
         if not self._done.done():
             self._done.set_result(None)
 
@@ -292,6 +368,8 @@ class _Exchange:
         self._head: list[bytes] | None = None
         self._is_chunked = False
         self._is_whole = False
+        self.has_begun = False
+        self.parts = 0
 
     async def run(self, application: ASGIApp, scope: MutableMapping[str, Any]) -> None:
         """Have the application answer."""
@@ -332,6 +410,8 @@ class _Exchange:
         parts = [] if self._head is None else self._head
         self._head = None
         size = len(body)
+        self.has_begun = True
+        self.parts += 1
         if not self._is_chunked:
             parts.append(body)
         elif size:
