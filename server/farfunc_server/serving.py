@@ -63,7 +63,7 @@ def serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, told what signals mean. The first: refuse new requests, finish those that run, then end; the second: end."""
+    """uvicorn, told what signals mean: first refuse new requests, finish those that run, and end; then end at once."""
 
     def __init__(self, config: uvicorn.Config, context: Context, listener: Listener) -> None:
         super().__init__(config)

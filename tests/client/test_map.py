@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import farfunc
-from farfunc import _session, _sockets
+from farfunc import _connection, _session, _sockets
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import EvaluationError, FunctionNotFound, ServerBusy
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE, EvaluateResponse, decode_request, encode_response
@@ -233,7 +235,7 @@ def test_who_stops_early_leaves_nothing_behind():
         assert len(client._connection._pool._open) > 1
         results.close()
         pool = client._connection._pool
-        assert pool._open == set(pool._idle)  # whose answers were read
+        assert set(pool._open) == set(pool._idle)  # whose answers were read
         np.testing.assert_array_equal(list(client.map(np.sin, ITEMS)), np.sin(ITEMS))
 
 
@@ -292,6 +294,33 @@ def test_threads_that_map_share_the_connections(monkeypatch):
         futures = [threads.submit(lambda: list(client.map(np.sin, ITEMS * 5))) for _ in range(4)]
         for future in futures:
             np.testing.assert_array_equal(future.result(30), np.sin(ITEMS * 5))
+
+
+@pytest.mark.parametrize("through_httpx", [False, True])
+def test_a_fork_in_the_middle(monkeypatch, through_httpx):
+    """Both go on: the answers on their way are the parent's, and so are the threads that wait for them."""
+    answer = threading.Event()
+
+    def before(x):
+        if x[0] > 1:
+            answer.wait(30)
+
+    monkeypatch.setattr(_connection, "_needs_httpx", lambda *_: through_httpx)
+    with raw_server(Stub(before)) as url, farfunc.Client(url, timeout=20.0) as client:
+        results = client.map(np.sin, ITEMS[:5], concurrency=4)
+        np.testing.assert_array_equal([next(results), next(results)], np.sin(ITEMS[:2]))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(20)
+                np.testing.assert_array_equal(list(results), np.sin(ITEMS[2:5]))
+                status = 0
+            finally:
+                os._exit(status)
+        answer.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        np.testing.assert_array_equal(list(results), np.sin(ITEMS[2:5]))
 
 
 def test_through_a_transport_of_the_users_own():

@@ -1,7 +1,9 @@
 """Connections over sockets: large bodies, hostile servers, interrupts, Unix domain sockets."""
 
 import asyncio
+import errno
 import gc
+import linecache
 import os
 import random
 import signal
@@ -14,10 +16,11 @@ import numpy as np
 import pytest
 
 import farfunc
-from farfunc import _sockets
+from farfunc import _async_sockets, _sockets
 from farfunc._address import Address
 from farfunc._connection import AsyncConnection, Connection
-from farfunc._retry import RetryPolicy
+from farfunc._failures import Broken, Silent
+from farfunc._retry import RetryPolicy, explain
 from farfunc._session import HttpRequest
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE
@@ -169,6 +172,33 @@ class TestLargeBodies:
                     send(post(bytes(20_000_000), seconds=seconds))
             else:
                 assert send(post(bytes(20_000_000), seconds=seconds), get(seconds=seconds))[1].status == 200
+
+    def test_an_interim_answer_does_not_end_an_upload(self, client):
+        body = bytes(20_000_000)  # more than the kernel keeps
+
+        def answer(connection, number):
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")
+            respond(connection, content=b"%d" % len(read_request(connection).partition(b"\r\n\r\n")[2]))
+
+        with raw_server(answer) as url:
+            (response,) = client(url)(post(body, seconds=10.0))
+        assert bytes(response.content) == b"20000000"
+
+    def test_a_server_that_takes_an_upload_slowly_is_not_silent(self, client):
+        body, pause = bytes(20_000_000), threading.Event()
+
+        def answer(connection, number):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            left = len(body)
+            while left > 0:
+                if left % 5 == 0:
+                    pause.wait(0.02)
+                left -= len(connection.recv(100_000))
+            respond(connection)
+
+        with raw_server(answer) as url:
+            (response,) = client(url)(post(body, seconds=0.6))
+        assert response.status == 200
 
     def test_a_server_that_reads_nothing_is_silent(self, client):
         end = threading.Event()
@@ -448,6 +478,88 @@ def test_a_forked_child_s_end_does_not_end_the_parents_connections():
         connection.run(exchange(get()))
         connection.close()
     assert numbers == [0, 1, 0]
+
+
+def test_a_peer_that_the_system_gives_up_is_a_broken_connection():
+    """With no limit of ours to name: ETIMEDOUT is a TimeoutError, too."""
+
+    class Unreachable:
+        def recv_into(self, room):
+            raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+
+        def close(self):
+            pass
+
+    connection = _sockets._Connection(Address("http://127.0.0.1:1"))
+    connection._socket = Unreachable()
+    with pytest.raises(Broken, match="Connection timed out"):
+        connection.receive()
+    message = str(explain(Silent(), get(seconds=None), Address("http://gpu:1"), 1, False))
+    assert "http://gpu:1 was silent" in message
+
+
+def test_what_follows_an_answer_at_once_spoils_the_connection():
+    """uvloop, for one, may read more than once before the task that waits goes on."""
+    answers = [b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n" + b"%d" % number for number in range(3)]
+
+    async def main():
+        connection = _async_sockets._Connection()
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: connection, sock=ours)
+        task = asyncio.create_task(connection.exchange(b"x", (), "GET", None))
+        await asyncio.sleep(0)  # it has sent
+        for data in answers[:2]:
+            room = connection.get_buffer(-1)
+            room[: len(data)] = data
+            connection.buffer_updated(len(data))
+        assert bytes((await task).body.content()) == b"0"
+        connection.idle_since = loop.time()
+        assert not connection.is_quiet(30.0)
+        transport.abort()
+        theirs.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of a socket whose connection was not made yet
+def test_an_interrupt_anywhere_loses_no_place(monkeypatch):
+    """Also between two lines of the pool's: what no one holds any more takes no one's place."""
+    monkeypatch.setattr(_sockets, "LIMITS", _sockets.Limits(connections=1))
+
+    def answer(connection, number):
+        while read_request(connection):
+            respond(connection)
+
+    with raw_server(answer) as url:
+        connection = Connection(Address(url), None, AT_ONCE)
+        for number in range(1000):
+            left = number
+
+            def interrupt(frame, event, argument):
+                nonlocal left
+                line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).split()
+                # Python handles no signal between the end of a with statement's body and the release of its lock.
+                if frame.f_code.co_filename == _sockets.__file__ and event == "line" and line[0] != "with":
+                    left -= 1
+                    if left < 0:
+                        sys.settrace(None)
+                        frame.f_trace = None
+                        raise KeyboardInterrupt
+                return interrupt
+
+            sys.settrace(interrupt)
+            try:
+                connection.run(exchange(get()))
+                break
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            gc.collect()
+            assert connection.run(exchange(get(seconds=5.0))).status == 200, f"after an interrupt at line {number}"
+        assert 20 < number < 999
+        connection.close()
 
 
 class TestUnixDomainSockets:
