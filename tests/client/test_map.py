@@ -215,6 +215,32 @@ def test_a_busy_server_is_asked_again():
     assert len(refused) == 4
 
 
+def test_items_that_are_one_array_with_other_values(mapped):
+    """As with the builtin: what an item holds when it is taken is what counts, also where it is sent again."""
+    refused = []
+
+    def before(x):
+        if x[0] == 2 and not refused:
+            refused.append(x[0])
+            return ServerBusy("full", retry_after=0)
+
+    class Busy(Stub):
+        def __call__(self, connection, number):
+            while request := read_request(connection):
+                respond(connection, *self.answer(request), retry_after="0")
+
+    def items():
+        item = np.empty(2)
+        for number in range(9):
+            item[:] = number
+            yield item
+
+    with raw_server(Busy(before)) as url:
+        results = mapped(url, np.sin, items())
+    np.testing.assert_array_equal(results, [np.sin([number, number]) for number in range(9)])
+    assert refused
+
+
 def test_connections_that_break_are_made_again():
     class Breaking(Stub):
         def __call__(self, connection, number):
@@ -321,6 +347,18 @@ def test_a_fork_in_the_middle(monkeypatch, through_httpx):
         answer.set()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         np.testing.assert_array_equal(list(results), np.sin(ITEMS[2:5]))
+
+
+def test_an_asynchronous_call_is_of_the_arrays_as_they_were():
+    async def main(url):
+        async with farfunc.AsyncClient(url) as client:
+            x = np.zeros(2)
+            first = client.vmap(np.sin)(x)
+            x[:] = 1.0
+            return await first
+
+    with raw_server(Stub()) as url:
+        np.testing.assert_array_equal(asyncio.run(main(url)), np.zeros(2))
 
 
 def test_through_a_transport_of_the_users_own():
