@@ -33,6 +33,7 @@ _SMALL = 1 << 16
 # RFC 9112: no folded lines, no space before the colon, visible ASCII. What is written otherwise is not for this parser.
 _LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?\r\n"
 _HEAD = re.compile(rb"POST /v1/evaluate HTTP/1\.1\r\n((?:" + _LINE + rb"){1,64})\r\n")
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*(?=\r\n|\Z)", re.IGNORECASE)
 _START = b"POST /v1/evaluate HTTP/1.1\r\n"
 _NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"connection"))
 
@@ -131,6 +132,8 @@ class Connection(HttpToolsProtocol):
         ):
             self.send_400_response("The head or the trailer of the request is too large.")
             return
+        if not self._is_within and not self._bare_bytes:
+            data = _without_upgrade(data)
         self._bare_bytes += len(data)
         super().data_received(data)
 
@@ -287,6 +290,17 @@ def _parse_head(text: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], int] | No
 
 _parse_head_again = lru_cache(_MOST_KNOWN_HEADS)(_parse_head)
 """A client that calls in a loop sends the same head each time."""
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The same without an offer to speak another protocol, which a server may pass over (RFC 9110, 7.8).
+
+    The parser would take the body for that protocol's: ``curl --http2`` makes such an offer with each request.
+    """
+    end = data.find(b"\r\n\r\n")
+    if data.find(b"pgrade:", 0, end) < 0:
+        return data
+    return _UPGRADE.sub(b"", data[:end]) + data[end:]
 
 
 class _Upload(asyncio.BufferedProtocol):
