@@ -40,7 +40,7 @@ class Case:
         How many calls of UM-Bridge one derivative takes: a column (jacfwd) or a row (jacrev, grad) each.
         0 where they would be too many to wait for.
     echo:
-        Whether the bare echo of the request's bytes is timed beside it.
+        Whether the bare echo of the request's bytes is timed beside it, and the client over httpx too.
     in_quick:
         Whether a quick run has it compiled locally and served by the peers.
     """
@@ -144,6 +144,14 @@ CASES = [
         ("grad",),
         functions.recurrent(256, 90),
         _normal(256, dtype=np.float32),
+        purpose="load",
+    ),
+    Case(
+        "two-ms-wide",
+        "grad of a loss of a float32 MLP, two layers 2,048 wide (34 MB of weights)",
+        ("grad",),
+        functions.squared(functions.mlp(2048, 2048, 2048, dtype=np.float32)),
+        _normal(2048, dtype=np.float32),
         purpose="load",
     ),
     Case("seconds", "MLP 256-512-512-64, vmap(jacrev), batch 512", _BATCH_JACREV, _LARGE, _normal(512, 256), "load"),

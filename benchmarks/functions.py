@@ -18,7 +18,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
 import panda
 
-__all__ = ["Function", "arm", "brusselator", "dense", "mlp", "recurrent", "robertson", "sine", "transformer_layer"]
+__all__ = [
+    "Function",
+    "arm",
+    "brusselator",
+    "dense",
+    "mlp",
+    "recurrent",
+    "robertson",
+    "sine",
+    "squared",
+    "transformer_layer",
+]
 
 Function = Callable[[Any], Callable[[Any], Any]]
 
@@ -62,10 +73,13 @@ def arm(xp: Any) -> Callable[[Any], Any]:
     return forward_kinematics
 
 
-def mlp(*widths: int) -> Function:
+def mlp(*widths: int, dtype: Any = np.float64) -> Function:
     """A network with tanh between its layers: (widths[0],) to (widths[-1],)."""
     rng = np.random.default_rng(1)
-    layers = [(rng.standard_normal((n, m)) / np.sqrt(m), rng.standard_normal(n)) for m, n in pairwise(widths)]
+    layers = [
+        ((rng.standard_normal((n, m)) / np.sqrt(m)).astype(dtype), rng.standard_normal(n).astype(dtype))
+        for m, n in pairwise(widths)
+    ]
 
     def make(xp: Any) -> Callable[[Any], Any]:
         own = [_own(xp, *layer) for layer in layers]
@@ -81,10 +95,20 @@ def mlp(*widths: int) -> Function:
     return make
 
 
+def squared(function: Function) -> Function:
+    """A loss: the sum of the squares of a function's values."""
+
+    def make(xp: Any) -> Callable[[Any], Any]:
+        own = function(xp)
+        return lambda x: (own(x) ** 2).sum()
+
+    return make
+
+
 def recurrent(width: int, steps: int) -> Function:
     """A loss of a float32 recurrent network's last state: (width,) to a scalar.
 
-    Many small steps, each of which costs little more for many rows than for one.
+    Many small steps by one small matrix.
     """
     weight = (np.random.default_rng(4).standard_normal((width, width)) / np.sqrt(width)).astype(np.float32)
 

@@ -139,31 +139,31 @@ def _alone(machine: Machine, key: str, way: str) -> float | None:
 
 
 def concurrent(machine: Machine, effort: Effort, without_batching: FarfuncServer | None) -> list[dict[str, Any]]:
-    """32 clients with distinct inputs: a function of about 2 ms, and a tiny one beside the echo."""
+    """32 clients with distinct inputs: two functions of about 2 ms, and a tiny one beside the echo."""
     both = [machine.drivers["thin"], machine.thin]
     found = []
-    for key in ("two-ms", "sin"):
+    for key in ("two-ms", "two-ms-wide", "sin"):
         say(f"{CLIENTS} clients, {case_named(key).title} ...")
         function = _wait_for_plans(machine, key, "raw", effort)
         with contextlib.ExitStack() as stack:
             runs: dict[str, tuple[list[DriverProcess], str, dict[str, str]]] = {}
             for way in ("raw", "numpy"):
                 runs[way] = (both, way, machine.addresses)
-                if key == "two-ms" and without_batching is not None:
+                if key != "sin" and without_batching is not None:
                     alone = {**machine.addresses, "farfunc": without_batching.url}
                     runs[f"{way}, without batching"] = (both, way, alone)
             if key == "sin":
-                for way in ("echo-raw", "echo-farfunc", "echo-httpx"):
+                for way in ("numpy-httpx", "echo-raw", "echo-farfunc", "echo-httpx"):
                     runs[way] = (both, way, machine.addresses)
             failures: dict[str, str] = {}
-            if key == "two-ms" and effort.peers:
+            if key != "sin" and effort.peers:
                 addresses, failures = stack.enter_context(
                     peer_servers(machine.peers_python, machine.folder, key, machine.threads, umbridge=False)
                 )
                 if "tesseract" in addresses:
                     runs["tesseract"] = ([machine.drivers["peers"]], "tesseract", {**machine.addresses, **addresses})
             results = _rounds(machine, key, runs, effort, function)
-            if key == "two-ms" and without_batching is None:
+            if key != "sin" and without_batching is None:
                 results["raw, without batching"] = {"rounds": [], "failure": "not available: no such server option"}
             for way, failure in failures.items():
                 results[way] = {"rounds": [], "failure": failure}

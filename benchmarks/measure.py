@@ -22,6 +22,7 @@ ENVIRONMENTS: Mapping[str, str] = {
     "eager": "local",
     "compiled": "local",
     "numpy": "thin",
+    "numpy-httpx": "thin",
     "raw": "thin",
     "echo-farfunc": "thin",
     "echo-httpx": "thin",
@@ -75,7 +76,7 @@ class Effort:
 
     def takes(self, case: Case, way: str) -> bool:
         """Whether a way is measured for a case."""
-        if way.startswith("echo"):
+        if way.startswith("echo") or way == "numpy-httpx":
             return case.echo
         if ENVIRONMENTS[way] == "peers" and not self.peers:
             return False

@@ -87,7 +87,7 @@ def calls(case: Case, argument: np.ndarray, rows: int, ways: tuple[str, ...], fo
         spec = PlanSpec(f"sha256:{case.key}", chain, (type,), kinds, "cpu", torch.get_num_threads())
         try:
             compile_plan(spec, function, packages)
-            loaded = packages.load(spec.digest)
+            loaded = packages.load(spec.digest, CPU)
             assert loaded is not None
         except NotCompiled as error:
             made["compiled"] = str(error)

@@ -23,8 +23,9 @@ eager torch.func, and each way is warmed up until it is steady; where the server
 is compiled or is said to stay as it is, at most two minutes.
 
 - **local, eager** and **local, compiled** are torch.func in a process of their own, plain and under `torch.compile`.
-- **NumPy client** runs in an environment without torch, **torch client** in one with it; **raw HTTP** sends a prepared
-  binary request through `http.client` and reads the answer without decoding it.
+- **NumPy client** runs in an environment without torch, **torch client** in one with it; both have farfunc's own
+  transport, except **over httpx**. **raw HTTP** sends a prepared binary request through `http.client` and reads the
+  answer without decoding it.
 - **echo** is a bare FastAPI route that answers with the bytes it was sent, under the server's own uvicorn settings,
   asked through the transport of farfunc's client, through httpx and through `http.client`.
 - **Tesseract** and **UM-Bridge** serve the same torch function by the same transform through their own servers and

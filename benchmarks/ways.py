@@ -20,6 +20,7 @@ TITLES: Mapping[str, str] = {
     "eager": "local, eager",
     "compiled": "local, compiled",
     "numpy": "NumPy client",
+    "numpy-httpx": "NumPy client over httpx",
     "torch": "torch client",
     "raw": "raw HTTP",
     "echo-farfunc": "echo, farfunc's transport",
@@ -93,6 +94,7 @@ def ways_of(environment: str) -> Mapping[str, Way]:
 
         return {
             "numpy": ways_farfunc.NumpyClient,
+            "numpy-httpx": ways_farfunc.NumpyClientOverHttpx,
             "raw": ways_farfunc.Raw,
             "echo-farfunc": ways_echo.EchoFarfunc,
             "echo-httpx": ways_echo.EchoHttpx,

@@ -19,7 +19,7 @@ from farfunc._session import HttpRequest
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE, encode_request
 from ways import Addresses
-from ways_farfunc import exchanged, recorded_request
+from ways_farfunc import exchanged, httpx_transport, recorded_request
 
 __all__ = ["EchoFarfunc", "EchoHttpx", "EchoRaw"]
 
@@ -77,9 +77,7 @@ class EchoHttpx(_Echo):
 
     def __init__(self, case: Case, addresses: Addresses) -> None:
         super().__init__(case, addresses)
-        limits = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
-        transport = httpx.HTTPTransport(limits=limits, verify=False)
-        self.client = httpx.Client(base_url=self.url, transport=transport, timeout=60.0)
+        self.client = httpx.Client(base_url=self.url, transport=httpx_transport(), timeout=60.0)
 
     def bind(self, argument: np.ndarray) -> Callable[[], Any]:
         body, client = self.body(argument), self.client

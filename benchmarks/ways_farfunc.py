@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 
 import farfunc
@@ -19,7 +20,15 @@ from farfunc_protocol.messages import BINARY_MEDIA_TYPE, EvaluateRequest, decode
 from farfunc_protocol.transforms import FlatTransform
 from ways import Addresses
 
-__all__ = ["NumpyClient", "Raw", "TorchClient", "exchanged", "recorded_request"]
+__all__ = [
+    "NumpyClient",
+    "NumpyClientOverHttpx",
+    "Raw",
+    "TorchClient",
+    "exchanged",
+    "httpx_transport",
+    "recorded_request",
+]
 
 
 class _Recorder(farfunc.Client):
@@ -57,9 +66,9 @@ def recorded_request(case: Case, xp: Any, argument: Any, url: str) -> EvaluateRe
 class NumpyClient:
     """``farfunc.jacfwd(f)(x)`` with NumPy, through a client of its own."""
 
-    def __init__(self, case: Case, addresses: Addresses) -> None:
+    def __init__(self, case: Case, addresses: Addresses, transport: httpx.BaseTransport | None = None) -> None:
         self.note = ""
-        self.client = farfunc.Client(addresses.farfunc)
+        self.client = farfunc.Client(addresses.farfunc, transport=transport)
         self.function: str | None = recorded_request(case, np, case.argument, addresses.farfunc).function
         self.call = transformed(self.client, case, case.function(np))
 
@@ -72,6 +81,19 @@ class NumpyClient:
 
     def close(self) -> None:
         self.client.close()
+
+
+def httpx_transport() -> httpx.HTTPTransport:
+    """httpx's own transport, with the settings that farfunc's client gives it."""
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
+    return httpx.HTTPTransport(limits=limits, verify=False)
+
+
+class NumpyClientOverHttpx(NumpyClient):
+    """The same over httpx's transport, as through TLS or a proxy."""
+
+    def __init__(self, case: Case, addresses: Addresses) -> None:
+        super().__init__(case, addresses, httpx_transport())
 
 
 class TorchClient:
