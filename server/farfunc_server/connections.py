@@ -10,32 +10,22 @@ way, which also judges what is no HTTP.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Hashable, MutableMapping
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .heads import START, Headers, read_head, without_upgrade
 from .presence import Presence, is_gone
 from .workers.frames import memory_of
 
 __all__ = ["Connection"]
 
-Headers = list[tuple[bytes, bytes]]
-
 _MOST_HEAD_BYTES = 1 << 16
 _SMALL = 1 << 16
 """Bytes of a body that is handed over whole, and of an answer that is joined to its head."""
-
-# RFC 9112: no folded lines, no space before the colon, visible ASCII. What is written otherwise is not for this parser.
-_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?\r\n"
-_HEAD = re.compile(rb"POST /v1/evaluate HTTP/1\.1\r\n((?:" + _LINE + rb"){1,64})\r\n")
-_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*(?=\r\n|\Z)", re.IGNORECASE)
-_START = b"POST /v1/evaluate HTTP/1.1\r\n"
-_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"connection"))
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
@@ -76,7 +66,7 @@ class Connection(HttpToolsProtocol):
         if self._held:
             data = self._held + data
             self._held = b""
-        if not self._is_within and data.startswith(_START) and (self.cycle is None or self.cycle.response_complete):
+        if not self._is_within and data.startswith(START) and (self.cycle is None or self.cycle.response_complete):
             self._unset_keepalive_if_required()
             self._take(data)
         else:
@@ -89,7 +79,7 @@ class Connection(HttpToolsProtocol):
             if end < 0 and len(data) < _MOST_HEAD_BYTES:
                 self._held = data
                 return
-            if end < 0 or (head := _read_head(data[: end + 4])) is None:
+            if end < 0 or (head := read_head(data[: end + 4])) is None:
                 self._hand_on(data)
                 return
             self._head = head
@@ -133,7 +123,7 @@ class Connection(HttpToolsProtocol):
             self.send_400_response("The head or the trailer of the request is too large.")
             return
         if not self._is_within and not self._bare_bytes:
-            data = _without_upgrade(data)
+            data = without_upgrade(data)
         self._bare_bytes += len(data)
         super().data_received(data)
 
@@ -256,51 +246,6 @@ class Connection(HttpToolsProtocol):
         self.is_last = True
         if self._direct is None:
             super().shutdown()
-
-
-_MOST_KNOWN_HEADS = 256
-_LARGEST_KNOWN_HEAD = 1 << 10
-
-
-def _read_head(text: bytes) -> tuple[Headers, int, int] | None:
-    """The headers of a plain request, the head's length and the body's; None for what uvicorn is to judge."""
-    head = (_parse_head_again if len(text) <= _LARGEST_KNOWN_HEAD else _parse_head)(text)
-    return None if head is None else (list(head[0]), len(text), head[1])
-
-
-def _parse_head(text: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], int] | None:
-    """The headers of a plain request and the length of its body."""
-    match = _HEAD.fullmatch(text)
-    if match is None:
-        return None
-    headers = []
-    length = None
-    for line in match[1][:-2].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
-        if name in _NOT_PLAIN and not (name == b"connection" and value.lower() == b"keep-alive"):
-            return None
-        if name == b"content-length":
-            if length is not None or not value.isdigit() or len(value) > 15:
-                return None
-            length = int(value)
-        headers.append((name, value))
-    return None if length is None else (tuple(headers), length)
-
-
-_parse_head_again = lru_cache(_MOST_KNOWN_HEADS)(_parse_head)
-"""A client that calls in a loop sends the same head each time."""
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """The same without an offer to speak another protocol, which a server may pass over (RFC 9110, 7.8).
-
-    The parser would take the body for that protocol's: ``curl --http2`` makes such an offer with each request.
-    """
-    end = data.find(b"\r\n\r\n")
-    if data.find(b"pgrade:", 0, end) < 0:
-        return data
-    return _UPGRADE.sub(b"", data[:end]) + data[end:]
 
 
 class _Upload(asyncio.BufferedProtocol):
