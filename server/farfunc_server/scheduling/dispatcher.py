@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 from farfunc_protocol.errors import (
@@ -112,7 +112,7 @@ class Dispatcher:
         self.queue = RequestQueue(capacity, len(pool.devices), *(() if shares is None else (shares,)))
         self._places: dict[Ticket, Place] = {}
         self._lanes = {device: Lane(device) for device in pool.devices}
-        self._has_one_device = len(self._lanes) == 1
+        self._only_lane = next(iter(self._lanes.values())) if len(self._lanes) == 1 else None
         self._in_service = len(self._lanes)
         self._loads: set[asyncio.Task[None]] = set()
         self._open: set[Place] = set()
@@ -180,12 +180,21 @@ class Dispatcher:
         seconds = None if cost is None else self.queue.costs.measured(cost)
         if seconds is not None:
             self._check_time(job, seconds)
-        ticket = self.queue.admit(
-            kind, job.rows, tenant=job.tenant, priority=job.priority, cost=cost, seconds=seconds or 0.0
-        )
+        lane = None if len(self.queue) else self._free_lane(job.message.function, cost)
+        ticket = None
+        if lane is not None:
+            ticket = self.queue.begin_at_once(job.rows, job.tenant, job.priority, cost, seconds or 0.0)
+        if ticket is None:
+            lane = None
+            ticket = self.queue.admit(
+                kind, job.rows, tenant=job.tenant, priority=job.priority, cost=cost, seconds=seconds or 0.0
+            )
         place = self._places[ticket] = Place(ticket, job, loop.create_future())
         place.expiry = loop.call_later(job.seconds, self._expire, place)
-        self._pump()
+        if lane is not None:
+            self._begin(lane, self._new(lane, (place,)))
+        else:
+            self._pump()
         try:
             answer = await place.answer
         except BaseException:
@@ -220,11 +229,14 @@ class Dispatcher:
         place.is_left = True
         if place.expiry is not None:
             place.expiry.cancel()
-        self.queue.cancel(place.ticket)
+        if place.ticket.is_waiting:
+            self.queue.cancel(place.ticket)
         self._places.pop(place.ticket, None)
-        self._close(place)
+        if place.open_on is not None:
+            self._close(place)
         if (lane := place.runs_on) is None:
-            self._end(place)
+            if place.is_begun:
+                self._end((place,))
         elif lane.worker is not None and all(other.is_left for other in lane.places):
             loop = asyncio.get_running_loop()
             lane.overdue = loop.call_later(_GRACE_SECONDS, self._replace, lane, lane.worker, lane.places)
@@ -252,11 +264,11 @@ class Dispatcher:
         if worker is not None and worker.is_alive:
             worker.post(EndSlices(place.ticket.number), (), lambda message, data: None)
 
-    def _end(self, place: Place) -> None:
-        """A job that was begun has ended, one way or another."""
-        if place.is_begun:
+    def _end(self, places: Sequence[Place]) -> None:
+        """Jobs that were begun have ended, one way or another."""
+        for place in places:
             place.is_begun = False
-            self.queue.end(place.ticket)
+        self.queue.end(*[place.ticket for place in places])
 
     def _expire(self, place: Place) -> None:
         """A request's time is over."""
@@ -283,34 +295,22 @@ class Dispatcher:
         """Give every free device something to do."""
         free = [lane for lane in self._lanes.values() if lane.is_free]
         while free:
-            lane = free[0] if len(free) == 1 else self._choose(free)
+            lane = free[0]
+            if len(free) > 1 and (ticket := self.queue.peek()) is not None:
+                place = self._places[ticket]
+                died_on = None if place.death is None else place.death.lane
+                lane = _best(free, place.job.message.function, ticket.cost, died_on)
             free.remove(lane)
             places = self._next(lane)
             if places:
-                assert lane.worker is not None
-                self._begin(lane, lane.worker, places)
+                self._begin(lane, places)
 
-    def _choose(self, free: Sequence[Lane]) -> Lane:
-        """Of several free devices the best for the request that is next.
-
-        That is one where its plan is warm, and of such the one with the fewest calls open. No request waits for a
-        device where it is warm while another is free: what making a plan once more costs is soon earned.
-        """
-        ticket = self.queue.peek()
-        if ticket is None:
-            return free[0]
-        place = self._places[ticket]
-        died_on = None if place.death is None else place.death.lane
-        return max(
-            free,
-            key=lambda lane: (
-                lane.is_in_service,
-                lane is not died_on,
-                lane.warmth(place),
-                -len(lane.open),
-                -lane.seconds,
-            ),
-        )
+    def _free_lane(self, function: str, cost: Hashable) -> Lane | None:
+        """A device that has nothing to do, for a request that has just come."""
+        if self._only_lane is not None:
+            return self._only_lane if self._only_lane.is_free and self._only_lane.is_in_service else None
+        free = [lane for lane in self._lanes.values() if lane.is_free and lane.is_in_service]
+        return _best(free, function, cost, None) if free else None
 
     def _next(self, lane: Lane) -> tuple[Place, ...]:
         queue = self.queue
@@ -335,14 +335,19 @@ class Dispatcher:
         tickets = queue.next(self._most_rows)
         if not tickets:
             return ()
+        return self._new(lane, tuple([self._places[ticket] for ticket in tickets]))
+
+    def _new(self, lane: Lane, places: tuple[Place, ...]) -> tuple[Place, ...]:
+        """These are no slices."""
         lane.is_slices_turn = True
         lane.busy_until = time.monotonic() + _COMPANY_SECONDS
-        places = tuple([self._places[ticket] for ticket in tickets])
         for place in places:
             place.is_begun = True
         return places
 
-    def _begin(self, lane: Lane, worker: Worker, places: tuple[Place, ...]) -> None:
+    def _begin(self, lane: Lane, places: tuple[Place, ...]) -> None:
+        worker = lane.worker
+        assert worker is not None
         lane.places, lane.started = places, time.monotonic()
         self.running += len(places)
         for place in places:
@@ -382,16 +387,17 @@ class Dispatcher:
             place.runs_on = None
             if place.job.moments is not None:
                 place.job.moments.answered = now
-        self.queue.served([place.ticket for place in places], seconds)
+        if places:
+            self.queue.served([place.ticket for place in places], seconds)
         try:
             if message is None:
                 self._died(lane, places, was_killed=was_killed)
             else:
                 self._deal(lane, worker, places, message, data, seconds)
         finally:
-            for place in places:
-                if place.is_begun and place.open_on is None:
-                    self._end(place)
+            ended = [place for place in places if place.is_begun and place.open_on is None]
+            if ended:
+                self._end(ended)
             if len(self.queue) or self._slices_waiting:
                 self._pump()
 
@@ -569,7 +575,7 @@ class Dispatcher:
     def _has_answered(self, lane: Lane, places: tuple[Place, ...]) -> None:
         """A device has done what it was asked to: if another could not, it is that one's fault."""
         lane.health.answered()
-        if not self._has_one_device and places[0].ticket.cost not in lane.warm:
+        if self._only_lane is None and places[0].ticket.cost not in lane.warm:
             lane.warmed(places[0])
         for place in places:
             if (death := place.death) is not None:
@@ -680,6 +686,26 @@ class Dispatcher:
     def _heard(self, lane: Lane, result: Result) -> None:
         if self._board is not None:
             self._board.heard(lane.device, result)
+
+
+def _best(free: Sequence[Lane], function: str, cost: Hashable, died_on: Lane | None) -> Lane:
+    """Of several free devices the best for a request.
+
+    That is one where its plan is warm, and of such the one with the fewest calls open. No request waits for a device
+    where it is warm while another is free: what making a plan once more costs is soon earned.
+    """
+    if len(free) == 1:
+        return free[0]
+    return max(
+        free,
+        key=lambda lane: (
+            lane.is_in_service,
+            lane is not died_on,
+            lane.warmth(function, cost),
+            -len(lane.open),
+            -lane.seconds,
+        ),
+    )
 
 
 def _bytes(payload: Sequence[Buffer]) -> int:

@@ -50,7 +50,7 @@ class Place:
     slices:
         Its answer, if it is evaluated in slices.
     cursor:
-        Of the next slice.
+        Of the next slice; None as long as it is not known to be evaluated in slices.
     seconds, slice_seconds:
         What it has taken so far, and what its last slice took.
     worker, open_on:
@@ -69,7 +69,7 @@ class Place:
     deaths: int = 0
     death: Death | None = None
     slices: Slices | None = None
-    cursor: list[int] = field(default_factory=lambda: [0, 0])
+    cursor: list[int] | None = None
     seconds: float = 0.0
     slice_seconds: float = 0.0
     worker: Worker | None = None
@@ -93,12 +93,11 @@ class Place:
 
     def message_to(self, worker: Worker, is_alone: bool) -> tuple[Message, Sequence[Buffer]]:
         """What a worker is sent next."""
-        if self.slices is not None and self.worker is worker:
+        if self.cursor is not None and self.worker is worker:
             return NextSlice(self.ticket.number, self.cursor, is_alone), ()
         message = self.job.message
         if isinstance(message, Evaluate):
-            resume_at = None if self.slices is None else self.cursor
-            message = Evaluate(message.function, message.request_id, self.ticket.number, resume_at)
+            message = Evaluate(message.function, message.request_id, self.ticket.number, self.cursor)
         return message, self.job.payload
 
 
@@ -187,6 +186,6 @@ class Lane:
         while len(self.warm) > _MOST_WARM:
             self.warm.popitem(last=False)
 
-    def warmth(self, place: Place) -> int:
+    def warmth(self, function: str, cost: Hashable) -> int:
         """2 where its worker has a job's plan, as far as is known; 1 where it has the function."""
-        return 2 if place.ticket.cost in self.warm else int(place.job.message.function in self.warm)
+        return 2 if cost in self.warm else int(function in self.warm)

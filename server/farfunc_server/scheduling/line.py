@@ -30,6 +30,8 @@ class Ticket:
         The same for requests that take equally long; None where that is not known.
     seconds:
         What it is expected to take, if that was measured; otherwise 0.
+    is_waiting:
+        Whether it has not been begun, and not been given up.
     charged:
         The estimate that its tenant was charged when it was begun.
     penalty:
@@ -43,12 +45,13 @@ class Ticket:
     priority: int = 0
     cost: Hashable = None
     seconds: float = 0.0
+    is_waiting: bool = False
     charged: float = 0.0
     penalty: float = 0.0
 
 
 class Line:
-    """Tickets in their order.
+    """Tickets in their order, and their count.
 
     >>> line = Line()
     >>> for ticket in (Ticket(1), Ticket(2, priority=5), Ticket(3)):
@@ -57,15 +60,12 @@ class Line:
     [2, 1, 3]
     """
 
-    __slots__ = ("_count", "_order", "_ranks")
+    __slots__ = ("_order", "_ranks", "count")
 
     def __init__(self) -> None:
         self._ranks: dict[int, OrderedDict[int, Ticket]] = {}
         self._order: list[int] = []  # priorities, negated: the highest first
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = 0
 
     def __iter__(self) -> Iterator[Ticket]:
         for rank in self._order:
@@ -80,18 +80,16 @@ class Line:
         rank[ticket.number] = ticket
         if in_front:
             rank.move_to_end(ticket.number, last=False)
-        self._count += 1
+        self.count += 1
 
-    def remove(self, ticket: Ticket) -> bool:
-        """Take one out; False if it is not there."""
-        rank = self._ranks.get(-ticket.priority)
-        if rank is None or rank.pop(ticket.number, None) is None:
-            return False
+    def remove(self, ticket: Ticket) -> None:
+        """Take one out."""
+        rank = self._ranks[-ticket.priority]
+        del rank[ticket.number]
         if not rank and (ticket.priority or len(self._order) > 1):
             del self._ranks[-ticket.priority]
             self._order.remove(-ticket.priority)
-        self._count -= 1
-        return True
+        self.count -= 1
 
     def first(self) -> Ticket | None:
         """The one that is next."""

@@ -8,7 +8,7 @@ it: who floods it is told when to come back, before others find it full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from farfunc_protocol.errors import ServerBusy, TooManyRequests
@@ -105,14 +105,34 @@ class RequestQueue:
         self._add(account, ticket)
         return ticket
 
+    def begin_at_once(self, rows: int, tenant: str, priority: int, cost: Hashable, seconds: float) -> Ticket | None:
+        """Begin a request that finds a device free, if no other waits: what :meth:`admit` and :meth:`next` would do.
+
+        Most calls of a loop are met by this alone.
+        """
+        if self._count:
+            return None
+        account = self._accounts.of(tenant)
+        share = self._accounts.share_of(tenant)
+        if share is not account.share:
+            self._change_share(account, share)
+        if not account.may_run:
+            return None
+        self._issued += 1
+        ticket = Ticket(self._issued, tenant, None, rows, priority, cost, seconds)
+        self._accounts.begin_at_once(account)
+        ticket.charged = self.costs.estimate(cost)
+        self._accounts.charge(account, ticket.charged, 0.0)
+        return ticket
+
     def _change_share(self, account: Account, share: Share) -> None:
-        if account.waiting:
+        if account.waiting.count:
             self._weight += share.weight - account.share.weight
         account.share = share
         self._accounts.look_at(account)
 
     def _check_room(self, account: Account) -> None:
-        count, share = len(account.waiting), account.share
+        count, share = account.waiting.count, account.share
         if share.most_waiting is not None and count >= share.most_waiting:
             raise TooManyRequests(
                 f"{count} requests of this tenant are waiting, as many as it may let wait",
@@ -136,24 +156,31 @@ class RequestQueue:
             )
 
     def _add(self, account: Account, ticket: Ticket, *, in_front: bool = False) -> None:
-        if not account.waiting:
+        if not account.waiting.count:
             self._weight += account.share.weight
+        ticket.is_waiting = True
         account.waiting.add(ticket, in_front=in_front)
         account.waiting_seconds += ticket.seconds
         self._seconds += ticket.seconds
         self._count += 1
         if ticket.kind is not None:
-            self._by_kind.setdefault(ticket.kind, {}).setdefault(ticket.tenant, Line()).add(ticket)
+            lines = self._by_kind.get(ticket.kind)
+            if lines is None:
+                lines = self._by_kind[ticket.kind] = {}
+            line = lines.get(ticket.tenant)
+            if line is None:
+                line = lines[ticket.tenant] = Line()
+            line.add(ticket)
         self._accounts.add_ready(account)
         self._accounts.look_at(account)
 
-    def _remove(self, account: Account, ticket: Ticket) -> bool:
-        if not account.waiting.remove(ticket):
-            return False
+    def _remove(self, account: Account, ticket: Ticket) -> None:
+        ticket.is_waiting = False
+        account.waiting.remove(ticket)
         self._count -= 1
         account.waiting_seconds -= ticket.seconds
         self._seconds -= ticket.seconds
-        if not account.waiting:
+        if not account.waiting.count:
             self._weight -= account.share.weight
             account.waiting_seconds = 0.0
         if not self._count:
@@ -162,17 +189,17 @@ class RequestQueue:
             lines = self._by_kind[ticket.kind]
             line = lines[ticket.tenant]
             line.remove(ticket)
-            if not line:
+            if not line.count:
                 del lines[ticket.tenant]
                 if not lines:
                     del self._by_kind[ticket.kind]
-        return True
 
     def cancel(self, ticket: Ticket) -> bool:
         """Take a request out; False if it does not wait."""
-        account = self._accounts.of(ticket.tenant)
-        if not self._remove(account, ticket):
+        if not ticket.is_waiting:
             return False
+        account = self._accounts.of(ticket.tenant)
+        self._remove(account, ticket)
         self._accounts.take_ready(account)
         self._accounts.look_at(account)
         return True
@@ -201,14 +228,26 @@ class RequestQueue:
         taken = [first]
         if first.kind is not None and self._count > 1 and first.rows < most_rows:
             taken.extend(self._company(account, first, most_rows))
-        for ticket in taken:
-            account = self._accounts.of(ticket.tenant)
-            self._remove(account, ticket)
-            self._accounts.add_running(account, 1)
-            self._accounts.take_ready(account)
+        for account, tickets in self._by_account(taken):
+            estimate = 0.0
+            for ticket in tickets:
+                self._remove(account, ticket)
+                ticket.charged = self.costs.estimate(ticket.cost)
+                estimate += ticket.charged
+            self._accounts.add_running(account, len(tickets))
+            self._accounts.take_ready(account, len(tickets))
             self._accounts.look_at(account)
-            self._charge_estimate(account, ticket, self.costs.estimate(ticket.cost))
+            self._accounts.begin(account)
+            self._accounts.charge(account, estimate, 0.0)
         return tuple(taken)
+
+    def _by_account(self, tickets: Sequence[Ticket]) -> Iterable[tuple[Account, Sequence[Ticket]]]:
+        if len(tickets) == 1:
+            return ((self._accounts.of(tickets[0].tenant), tickets),)
+        found: dict[str, list[Ticket]] = {}
+        for ticket in tickets:
+            found.setdefault(ticket.tenant, []).append(ticket)
+        return [(self._accounts.of(tenant), theirs) for tenant, theirs in found.items()]
 
     def _company(self, account: Account, first: Ticket, most_rows: int) -> Iterator[Ticket]:
         """Others of a ticket's kind: its own tenant's, then those of tenants that may run more, as they came."""
@@ -235,9 +274,6 @@ class RequestQueue:
         """Another slice of a request is begun, which waited as :meth:`slice_waits` says."""
         account = self._accounts.of(ticket.tenant)
         self._accounts.take_ready(account)
-        self._charge_estimate(account, ticket, estimate)
-
-    def _charge_estimate(self, account: Account, ticket: Ticket, estimate: float) -> None:
         self._accounts.begin(account)
         ticket.charged = estimate
         self._accounts.charge(account, estimate, 0.0)
@@ -245,10 +281,13 @@ class RequestQueue:
     def served(self, tickets: Sequence[Ticket], seconds: float) -> None:
         """A device was taken for so long by these, of which each pays for its rows."""
         rows = sum([ticket.rows for ticket in tickets])
-        for ticket in tickets:
-            part = seconds * ticket.rows / rows + ticket.penalty
-            self._accounts.charge(self._accounts.of(ticket.tenant), -ticket.charged, part)
-            ticket.charged = ticket.penalty = 0.0
+        for account, theirs in self._by_account(tickets):
+            estimate = part = 0.0
+            for ticket in theirs:
+                estimate += ticket.charged
+                part += seconds * (ticket.rows / rows) + ticket.penalty
+                ticket.charged = ticket.penalty = 0.0
+            self._accounts.charge(account, -estimate, part)
 
     def learn(self, tickets: Sequence[Ticket], seconds: float) -> None:
         """What these took together was all of their work: others like them will take as much."""
@@ -259,9 +298,10 @@ class RequestQueue:
         for ticket in {ticket.cost: ticket for ticket in tickets}.values():  # one evaluation, measured once
             self.costs.learn(ticket.cost, seconds * ticket.rows / rows)
 
-    def end(self, ticket: Ticket) -> None:
-        """A request that was begun has ended."""
-        self._accounts.add_running(self._accounts.of(ticket.tenant), -1)
+    def end(self, *tickets: Ticket) -> None:
+        """Requests that were begun have ended."""
+        for account, theirs in self._by_account(tickets):
+            self._accounts.add_running(account, -len(theirs))
 
     # Slices, which wait where their call is open.
 
@@ -285,9 +325,9 @@ class RequestQueue:
         own = account.waiting.before(priority)
         weight = account.share.weight
         # While its own requests are served others have as much for their weight, if they want so much.
-        others = max(self._weight - (weight if account.waiting else 0.0), 0.0) / weight
-        requests = own + min(self._count - len(account.waiting), int((own + 1) * others))
-        own_seconds = account.waiting_seconds * own / len(account.waiting) if own else 0.0
+        others = max(self._weight - (weight if account.waiting.count else 0.0), 0.0) / weight
+        requests = own + min(self._count - account.waiting.count, int((own + 1) * others))
+        own_seconds = account.waiting_seconds * own / account.waiting.count if own else 0.0
         mean = own_seconds / own if own else self.costs.mean_seconds
         seconds = own_seconds + min(max(self._seconds - account.waiting_seconds, 0.0), (own_seconds + mean) * others)
         return Ahead(requests, seconds)
@@ -304,7 +344,7 @@ class RequestQueue:
         else:
             return None
         others = max(self._weight - account.share.weight, 0.0) / account.share.weight
-        requests = own + min(self._count - len(account.waiting), int((own + 1) * others))
+        requests = own + min(self._count - account.waiting.count, int((own + 1) * others))
         other_seconds = max(self._seconds - account.waiting_seconds, 0.0)
         return Ahead(requests, own_seconds + min(other_seconds, (own_seconds + ticket.seconds) * others))
 

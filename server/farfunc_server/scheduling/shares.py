@@ -142,35 +142,54 @@ class Accounts:
                 account.settled = self._virtual_time
                 self._has_moved(account)
 
-    def take_ready(self, account: Account) -> None:
-        """It does not wait any more: it is begun, or given up."""
-        account.ready -= 1
+    def take_ready(self, account: Account, count: int = 1) -> None:
+        """So many do not wait any more: they are begun, or given up."""
+        account.ready -= count
         if not account.ready and not account.running:
             self._busy -= 1
 
     def begin(self, account: Account) -> None:
         """A request of it, or a slice, has been begun."""
-        self._virtual_time = max(self._virtual_time, account.settled)
+        if account.settled > self._virtual_time:
+            self._virtual_time = account.settled
+
+    def begin_at_once(self, account: Account) -> None:
+        """The same for a request that need not wait: as :meth:`add_ready`, :meth:`begin` and :meth:`add_running` do."""
+        if not account.ready:
+            if not account.running:
+                if not self._busy:
+                    self._virtual_time = self._highest
+                self._busy += 1
+            if account.settled < self._virtual_time:
+                account.settled = self._virtual_time
+        self.begin(account)
+        account.running += 1
 
     def add_running(self, account: Account, count: int) -> None:
         """So many more of its requests run, or fewer."""
-        was_busy = account.running or account.ready
+        if not account.ready and not account.running:
+            self._busy += 1
         account.running += count
-        self._busy += bool(account.running or account.ready) - bool(was_busy)
+        if not account.ready and not account.running:
+            self._busy -= 1
         if account.share.most_running is not None:
             self.look_at(account)
 
     def charge(self, account: Account, estimate: float, seconds: float) -> None:
         """Add an estimate to its clock, negative to take it back, and what was measured."""
         weight = account.share.weight
-        account.settled += seconds / weight
-        self._highest = max(self._highest, account.settled)
-        account.estimated = max(account.estimated + estimate / weight, 0.0)
-        self._has_moved(account)
+        if seconds:
+            account.settled += seconds / weight
+            if account.settled > self._highest:
+                self._highest = account.settled
+        estimated = account.estimated + estimate / weight
+        account.estimated = estimated if estimated > 0.0 else 0.0
+        if not account._has_moved:
+            self._has_moved(account)
 
     def look_at(self, account: Account) -> None:
         """See whether it can be chosen: it has a request that waits, and may run it."""
-        is_eligible = bool(account.waiting) and account.may_run
+        is_eligible = account.waiting.count > 0 and account.may_run
         if is_eligible == (account.tenant in self._eligible):
             return
         if is_eligible:
@@ -195,10 +214,6 @@ class Accounts:
         while self._heap[0][1] != self._heap[0][2]._entry:
             heappop(self._heap)
         return self._heap[0][2]
-
-    def is_eligible(self, tenant: str) -> Account | None:
-        """The account, if it has a request that waits and may run."""
-        return self._eligible.get(tenant)
 
     def _has_moved(self, account: Account) -> None:
         if not account._has_moved:
