@@ -77,9 +77,12 @@ def create_app(settings: Settings) -> FastAPI:
         plan_bytes=lambda: board.bytes,
     )
 
+    fleet = dispatcher.fleet
     for device in devices:
         metrics.observe_device(
-            device, partial(dispatcher.seconds, device), lambda device=device: dispatcher.state(device) is None
+            device,
+            seconds=partial(fleet.seconds, device),
+            is_in_service=lambda device=device: fleet.state(device) is None,
         )
 
     @asynccontextmanager

@@ -106,6 +106,22 @@ class TestCompany:
         queue.end(b[0])
         assert queue.next(16) == (b[1],)
 
+    @pytest.mark.parametrize(("others", "first", "last"), [(False, 39, 197), (True, 4, 17)])
+    def test_a_batch_is_no_longer_than_others_can_wait_for(self, others, first, last):
+        queue = RequestQueue(capacity=10**5, servers=1)
+        if others:
+            queue.admit(tenant="other")
+        tickets = [queue.admit("k", cost="c") for _ in range(10**4)]
+        if others:
+            queue.next()
+        assert queue.next(256) == (tickets[0],)  # what was never measured is by itself
+        queue.learn(tickets[:1], 0.005)
+        assert len(queue.next(256)) == first
+        for _ in range(30):  # one millisecond each, and three for all of them together
+            taken = queue.next(256)
+            queue.learn(taken, 0.003 + 0.001 * len(taken))
+        assert abs(len(taken) - last) <= 1
+
     def test_in_a_batch_too_a_higher_priority_comes_first(self):
         queue = RequestQueue(capacity=20, servers=1)
         low = [queue.admit("k") for _ in range(2)]

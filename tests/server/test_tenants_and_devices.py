@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from farfunc_protocol.errors import DeadlineUnreachable, DevicesUnavailable, TimeLimitExceeded, WorkerDied
-from farfunc_server.scheduling import costs, health, lanes
+from farfunc_server.scheduling import costs, fleet, health, lanes
 from farfunc_server.scheduling import dispatcher as dispatcher_module
 from farfunc_server.scheduling.dispatcher import Dispatcher, Job
 from farfunc_server.scheduling.shares import Share
@@ -83,7 +83,7 @@ class Setting:
         return asyncio.ensure_future(self.dispatcher.run(job))
 
     def states(self):
-        return [self.dispatcher.state(device) for device in self.devices]
+        return [self.dispatcher.fleet.state(device) for device in self.devices]
 
 
 async def turns(count=5):
@@ -108,7 +108,7 @@ def clock(monkeypatch):
     class Clock:
         now = 1000.0
 
-    for module in (dispatcher_module, costs, health, lanes):  # and not the event loop
+    for module in (dispatcher_module, costs, fleet, health, lanes):  # and not the event loop
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: Clock.now))
     return Clock
 
@@ -400,13 +400,13 @@ class TestFailures:
                 await waiting
             with pytest.raises(DevicesUnavailable):
                 await setting.ask("y")
-            assert not setting.dispatcher.is_ready
+            assert not setting.dispatcher.fleet.is_ready
             worker = setting.seat("cpu:0")
             waiting = setting.ask("z")
             await turns()
             worker.answer()
             await waiting
-            assert setting.dispatcher.is_ready
+            assert setting.dispatcher.fleet.is_ready
             assert setting.states() == [None]
 
         in_loop(main)
@@ -578,10 +578,10 @@ def test_time_is_that_of_the_device(clock):
         waiting = setting.ask("x")
         await turns()
         clock.now += 3.0
-        assert setting.dispatcher.seconds("cpu:0") == 3.0
+        assert setting.dispatcher.fleet.seconds("cpu:0") == 3.0
         setting.workers[0].answer()
         await waiting
         clock.now += 5.0
-        assert setting.dispatcher.seconds("cpu:0") == 3.0
+        assert setting.dispatcher.fleet.seconds("cpu:0") == 3.0
 
     in_loop(main)

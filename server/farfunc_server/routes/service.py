@@ -44,7 +44,7 @@ async def readyz(request: Request) -> Response:
     context = context_of(request)
     if context.is_closing:
         return JSONResponse({"status": "closing"}, 503)
-    is_ready = context.dispatcher.is_ready
+    is_ready = context.dispatcher.fleet.is_ready
     return JSONResponse({"status": "ready" if is_ready else "starting"}, 200 if is_ready else 503)
 
 
@@ -67,7 +67,7 @@ async def devices(request: Request) -> Response:
     found: list[dict[str, Any]] = [
         {
             "name": status.name,
-            "state": context.dispatcher.state(status.name) or status.state,
+            "state": context.dispatcher.fleet.state(status.name) or status.state,
             "description": status.description,
             "memory_bytes": status.memory_bytes,
             "pid": status.pid,

@@ -66,6 +66,13 @@ class Costs:
         cost = self._known.get(key)
         return self.mean_seconds if cost is None else cost.seconds
 
+    def in_company(self, key: Hashable) -> float:
+        """What one adds to an evaluation of several: what was never measured is to be, by itself."""
+        if key is None:
+            return 0.0
+        cost = self._known.get(key)
+        return float("inf") if cost is None else cost.seconds
+
     def measured(self, key: Hashable) -> float | None:
         """What one will take, if that can be relied on: it was measured often enough, and lately.
 

@@ -11,17 +11,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from farfunc_protocol.errors import (
-    DeadlineUnreachable,
-    DevicesUnavailable,
     FarfuncError,
-    ServerBusy,
     ServerError,
-    TimeLimitExceeded,
-    WorkerDied,
     from_problem,
 )
 
@@ -31,11 +26,9 @@ from ..workers.messages import (
     Apart,
     EndSlices,
     EvaluateMany,
-    Healthy,
     Inferred,
     Load,
     Message,
-    Probe,
     Problem,
     Result,
     Results,
@@ -45,8 +38,10 @@ from ..workers.messages import (
 )
 from ..workers.pool import Pool
 from ..workers.worker import Worker, WorkerGone
+from . import refusals
+from .fleet import Fleet
 from .job import Answer, Job, Moments
-from .lanes import Death, Lane, Place
+from .lanes import Lane, Place
 from .line import Ticket
 from .plan_board import PlanBoard
 from .queue import RequestQueue
@@ -68,8 +63,6 @@ that took others' time to make; one that is not keeps the device from others, fo
 
 _REPLACEMENT_SECONDS = 1.0
 """What a tenant is charged for a worker that had to be killed: nobody has the device until the next one is there."""
-
-_PROBE_SECONDS = 30.0
 
 
 class Dispatcher:
@@ -93,6 +86,8 @@ class Dispatcher:
     ----------
     queue:
         The jobs that wait.
+    fleet:
+        The devices.
     running:
         How many jobs run.
     """
@@ -111,9 +106,7 @@ class Dispatcher:
         self._board = board
         self.queue = RequestQueue(capacity, len(pool.devices), *(() if shares is None else (shares,)))
         self._places: dict[Ticket, Place] = {}
-        self._lanes = {device: Lane(device) for device in pool.devices}
-        self._only_lane = next(iter(self._lanes.values())) if len(self._lanes) == 1 else None
-        self._in_service = len(self._lanes)
+        self.fleet = Fleet(pool.devices, self._is_out_of_service, self._is_in_service)
         self._loads: set[asyncio.Task[None]] = set()
         self._open: set[Place] = set()
         self._slices_waiting = 0
@@ -136,14 +129,12 @@ class Dispatcher:
         self.close()
         for load in self._loads:
             load.cancel()
-        for lane in self._lanes.values():
-            for timer in (lane.overdue, lane.probe):
-                if timer is not None:
-                    timer.cancel()
+        self.fleet.stop()
+        for lane in self.fleet.lanes.values():
             for place in lane.places:
-                place.fail(_shutting_down())
+                place.fail(refusals.shutting_down())
         for place in list(self._places.values()):
-            place.fail(_shutting_down())
+            place.fail(refusals.shutting_down())
 
     async def run(self, job: Job) -> Answer | Slices:
         """Wait for a job's answer; cancelling the wait takes a job that still waits out of the queue.
@@ -171,16 +162,16 @@ class Dispatcher:
             The worker's own answer.
         """
         if self._is_closing:
-            raise _shutting_down()
-        if not self._in_service:
-            raise self._unavailable()
+            raise refusals.shutting_down()
+        if not self.fleet.in_service:
+            raise refusals.no_device(self.fleet.lanes.values())
         loop = asyncio.get_running_loop()
         kind = None if job.kind is None else (job.message.function, job.kind)
         cost = job.cost
         seconds = None if cost is None else self.queue.costs.measured(cost)
         if seconds is not None:
             self._check_time(job, seconds)
-        lane = None if len(self.queue) else self._free_lane(job.message.function, cost)
+        lane = None if len(self.queue) else self.fleet.free_lane(job.message.function, cost)
         ticket = None
         if lane is not None:
             ticket = self.queue.begin_at_once(job.rows, job.tenant, job.priority, cost, seconds or 0.0)
@@ -208,19 +199,9 @@ class Dispatcher:
         """Refuse what is known not to end in time: begun, it would take the device from others for nothing."""
         wait = 0.0
         if len(self.queue):
-            wait = self.queue.ahead(job.tenant, job.priority).seconds / self._in_service
-        if wait + seconds <= job.seconds:
-            return
-        if seconds > job.seconds:
-            remedy = "give a longer X-Timeout (timeout= in Python), up to the server's limit, or send less work"
-        else:
-            remedy = "try again later, or give a longer X-Timeout (timeout= in Python)"
-        raise DeadlineUnreachable(
-            f"requests like this one take {seconds:.3g} s here, after {wait:.3g} s for what waits before it, "
-            f"and its time limit is {job.seconds:g} s",
-            remedy=remedy,
-            retry_after=None if seconds > job.seconds else round(max(wait + seconds - job.seconds, 1.0), 1),
-        )
+            wait = self.queue.ahead(job.tenant, job.priority).seconds / self.fleet.in_service
+        if wait + seconds > job.seconds:
+            raise refusals.cannot_end_in_time(job.seconds, seconds, wait)
 
     def _leave(self, place: Place) -> None:
         """Nobody waits for a job any more."""
@@ -274,43 +255,27 @@ class Dispatcher:
         """A request's time is over."""
         job = place.job
         if not self.queue.cancel(place.ticket):
-            place.fail(_too_late(job))
+            place.fail(refusals.too_late(job.seconds))
             self._leave(place)  # whoever waits may hear of it late: a client that reads slowly holds no worker
             return
-        if self._pool.is_ready:
-            reason = f"the request waited for its whole time limit of {job.seconds:g} s, and its turn did not come"
-        else:
-            reason = f"no worker became ready within the request's time limit of {job.seconds:g} s"
-        place.fail(
-            TimeLimitExceeded(
-                reason,
-                remedy="try again later, or give a longer X-Timeout (timeout= in Python)",
-                retry_after=self.queue.retry_after(job.tenant),
-            )
-        )
+        retry_after = self.queue.retry_after(job.tenant)
+        place.fail(refusals.never_begun(job.seconds, is_ready=self._pool.is_ready, retry_after=retry_after))
 
     # Which device does what.
 
     def _pump(self) -> None:
         """Give every free device something to do."""
-        free = [lane for lane in self._lanes.values() if lane.is_free]
+        free = self.fleet.free()
         while free:
             lane = free[0]
             if len(free) > 1 and (ticket := self.queue.peek()) is not None:
                 place = self._places[ticket]
                 died_on = None if place.death is None else place.death.lane
-                lane = _best(free, place.job.message.function, ticket.cost, died_on)
+                lane = self.fleet.best(free, place.job.message.function, ticket.cost, died_on)
             free.remove(lane)
             places = self._next(lane)
             if places:
                 self._begin(lane, places)
-
-    def _free_lane(self, function: str, cost: Hashable) -> Lane | None:
-        """A device that has nothing to do, for a request that has just come."""
-        if self._only_lane is not None:
-            return self._only_lane if self._only_lane.is_free and self._only_lane.is_in_service else None
-        free = [lane for lane in self._lanes.values() if lane.is_free and lane.is_in_service]
-        return _best(free, function, cost, None) if free else None
 
     def _next(self, lane: Lane) -> tuple[Place, ...]:
         queue = self.queue
@@ -425,7 +390,7 @@ class Dispatcher:
         match message:
             case Apart():
                 if message.is_last:
-                    self._lost(lane, places)
+                    self.fleet.lost(lane, places)
                 for place in places:
                     self._put_back(place)
             case Sliced():
@@ -439,7 +404,7 @@ class Dispatcher:
             case Results():
                 self._heard(lane, message.result)
                 self.queue.learn([place.ticket for place in places], seconds)
-                self._has_answered(lane, places)
+                self.fleet.answered(lane, places)
                 start = 0
                 for place, size, problem in zip(places, message.sizes, message.problems, strict=True):
                     if problem is None:
@@ -449,7 +414,7 @@ class Dispatcher:
                     start += size
             case Problem():
                 if message.is_last:
-                    self._lost(lane, places)
+                    self.fleet.lost(lane, places)
                 for place in places:
                     if place.worker is worker:  # which has closed the call
                         place.worker = None
@@ -460,7 +425,7 @@ class Dispatcher:
                     self._heard(lane, message)
                 if isinstance(message, Result | Inferred):
                     self.queue.learn([place.ticket for place in places], seconds)
-                    self._has_answered(lane, places)
+                    self.fleet.answered(lane, places)
                 for place in places:
                     if place.slices is not None:  # it was resumed: its answer has begun, and is to go on in slices
                         place.fail(ServerError("a worker did not go on with the answer", remedy="send it again"))
@@ -488,7 +453,7 @@ class Dispatcher:
 
     def _wants_slice(self, place: Place) -> None:
         lane = place.open_on
-        if lane is None or self._has_to_move(lane):
+        if lane is None or self.fleet.has_to_move(lane):
             self._put_back(place)
             return
         lane.sliced.setdefault(place.ticket.tenant, deque()).append(place)
@@ -498,7 +463,7 @@ class Dispatcher:
     def _sliced(self, lane: Lane, place: Place, message: Slice, data: memoryview) -> None:
         """A slice has come."""
         place.deaths = 0
-        self._has_answered(lane, (place,))
+        self.fleet.answered(lane, (place,))
         if message.cursor is None:
             place.worker = None
             self._close(place)
@@ -519,30 +484,34 @@ class Dispatcher:
     # Devices that fail, and those that are to rest.
 
     def _worker_is_ready(self, device: str, worker: Worker) -> None:
-        lane = self._lanes[device]
-        lane.worker = worker
-        lane.warm.clear()
-        if not lane.health.can_start:  # it has started, and has evaluated something as it did
-            lane.health.starts_failed = 0
-            self._put_in(lane)
-        lane.health.starts_failed = 0
+        self.fleet.started(self.fleet.lanes[device], worker)
         self._pump()
 
     def _worker_is_lost(self, device: str, starts_failed: int) -> None:
         """The pool has seen a worker's end, or one that did not start: so many of them one after another."""
-        lane = self._lanes[device]
-        lane.health.starts_failed = starts_failed
-        if lane.worker is not None and not lane.worker.is_alive:  # it has died by itself, with nothing to do
-            lane.worker = None
-            lane.health.failed()
+        lane = self.fleet.lanes[device]
+        if self.fleet.worker_is_lost(lane, starts_failed):
             self._move_slices(lane)
-        self._look_at(lane)
+        self._pump()
+
+    def _is_out_of_service(self, lane: Lane) -> None:
+        self.queue.servers = max(self.fleet.in_service, 1)
+        if self.fleet.has_to_move(lane):
+            self._move_slices(lane)
+        if not self.fleet.in_service:
+            for ticket, place in list(self._places.items()):
+                if self.queue.cancel(ticket):
+                    place.fail(refusals.no_device(self.fleet.lanes.values()))
+        self._pump()
+
+    def _is_in_service(self) -> None:
+        self.queue.servers = self.fleet.in_service
         self._pump()
 
     def _died(self, lane: Lane, places: tuple[Place, ...], *, was_killed: bool) -> None:
         """A worker died: of one of these, if of any."""
         if not was_killed:
-            self._lost(lane, places)
+            self.fleet.lost(lane, places)
         self._move_slices(lane)
         for place in places:
             place.worker = None
@@ -551,175 +520,25 @@ class Dispatcher:
                 self._put_back(place)
             else:
                 self._close(place)
-                place.fail(
-                    WorkerDied(
-                        "the process that evaluated the request died, and so did the one that tried again",
-                        remedy="send less work at once, if it may need more memory than there is; sent again as it "
-                        "is, it will end the same way",
-                    )
-                )
+                place.fail(refusals.worker_died())
 
     def _move_slices(self, lane: Lane) -> None:
         """What was open in a worker goes on where there is one."""
         for place in [place for waiting in lane.sliced.values() for place in waiting]:
             self._put_back(place)
 
-    def _lost(self, lane: Lane, places: tuple[Place, ...]) -> None:
-        """A device's worker is gone, and so is what it was doing."""
-        death = Death(lane, len(places))
-        for place in places:
-            place.death = death
-            lane.health.lost(place.job.message.function)
-        self._look_at(lane)
-
-    def _has_answered(self, lane: Lane, places: tuple[Place, ...]) -> None:
-        """A device has done what it was asked to: if another could not, it is that one's fault."""
-        lane.health.answered()
-        if self._only_lane is None and places[0].ticket.cost not in lane.warm:
-            lane.warmed(places[0])
-        for place in places:
-            if (death := place.death) is not None:
-                place.death = None
-                if death.lane is not lane:
-                    death.unanswered -= 1
-                    if not death.unanswered:
-                        death.lane.health.failed()
-                        self._look_at(death.lane)
-
-    def _look_at(self, lane: Lane) -> None:
-        """Take a device out of service if it has failed too often."""
-        if lane.is_out or not lane.health.is_bad:
-            return
-        if lane.health.can_start and lane.is_in_service and self._in_service == 1:
-            return  # a device in doubt is better than none
-        lane.is_out = True
-        _log.error("%s is taken out of service: its workers die", lane.device)
-        if lane.health.can_start:
-            self._probe_later(lane)
-        self._changed(lane)
-
-    def _probe_later(self, lane: Lane) -> None:
-        lane.probe = asyncio.get_running_loop().call_later(lane.health.pause, self._probe, lane)
-        lane.health.forgive()
-
-    def _probe(self, lane: Lane) -> None:
-        """See whether a device is well again."""
-        worker = lane.worker
-        if worker is None or not lane.is_free:
-            self._probe_later(lane)
-            return
-        lane.probe = asyncio.get_running_loop().call_later(_PROBE_SECONDS, worker.kill)
-        worker.post(Probe(), (), partial(self._probed, lane))
-
-    def _probed(self, lane: Lane, message: Message | None, data: memoryview) -> None:
-        if lane.probe is not None:
-            lane.probe.cancel()
-        if isinstance(message, Healthy):
-            self._put_in(lane)
-            self._pump()
-        elif lane.is_out:
-            self._probe_later(lane)
-
-    def _put_in(self, lane: Lane) -> None:
-        if lane.is_out:
-            lane.is_out = False
-            lane.probe = None
-            _log.warning("%s is in service again", lane.device)
-            self._changed(lane)
-
     def drain(self, device: str) -> None:
         """Give a device nothing new, for maintenance; what runs there is finished, there or on another."""
-        lane = self._lanes[device]
-        lane.is_drained = True
-        self._changed(lane)
-        self._pump()
+        self.fleet.drain(device)
 
     def restore(self, device: str) -> None:
         """Take a device that was drained, or is out, into service again."""
-        lane = self._lanes[device]
-        lane.is_drained = lane.is_out = False
-        if lane.probe is not None:
-            lane.probe.cancel()
-            lane.probe = None
-        lane.health.reset()
-        self._changed(lane)
-        self._pump()
-
-    def state(self, device: str) -> str | None:
-        """``draining``, ``drained`` or ``out`` (it has failed); None for a device in service."""
-        return self._lanes[device].state
-
-    def seconds(self, device: str) -> float:
-        """How long a device has been at work."""
-        lane = self._lanes[device]
-        return lane.seconds + (time.monotonic() - lane.started if lane.places else 0.0)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a device is in service, and each of those has a worker."""
-        in_service = [lane for lane in self._lanes.values() if lane.is_in_service]
-        return bool(in_service) and all(lane.worker is not None for lane in in_service)
-
-    def _changed(self, lane: Lane) -> None:
-        """A device was taken out of service, or into it."""
-        self._in_service = sum(lane.is_in_service for lane in self._lanes.values())
-        self.queue.servers = max(self._in_service, 1)
-        if not lane.is_in_service and self._has_to_move(lane):
-            self._move_slices(lane)
-        if not self._in_service:
-            for ticket, place in list(self._places.items()):
-                if self.queue.cancel(ticket):
-                    place.fail(self._unavailable())
-
-    def _has_to_move(self, lane: Lane) -> bool:
-        """Whether calls in slices are to go on elsewhere: without another device one that is drained finishes them."""
-        return lane.is_out or (not lane.is_in_service and self._in_service > 0)
-
-    def _unavailable(self) -> DevicesUnavailable:
-        states = ", ".join(f"{lane.device} {lane.state}" for lane in self._lanes.values())
-        return DevicesUnavailable(
-            f"no device of this server is in service: {states}",
-            remedy="try again later, or ask the server's operator: GET /v1/devices tells how they are",
-            retry_after=30.0,
-        )
+        self.fleet.restore(device)
 
     def _heard(self, lane: Lane, result: Result) -> None:
         if self._board is not None:
             self._board.heard(lane.device, result)
 
 
-def _best(free: Sequence[Lane], function: str, cost: Hashable, died_on: Lane | None) -> Lane:
-    """Of several free devices the best for a request.
-
-    That is one where its plan is warm, and of such the one with the fewest calls open. No request waits for a device
-    where it is warm while another is free: what making a plan once more costs is soon earned.
-    """
-    if len(free) == 1:
-        return free[0]
-    return max(
-        free,
-        key=lambda lane: (
-            lane.is_in_service,
-            lane is not died_on,
-            lane.warmth(function, cost),
-            -len(lane.open),
-            -lane.seconds,
-        ),
-    )
-
-
 def _bytes(payload: Sequence[Buffer]) -> int:
     return sum(memoryview(part).nbytes for part in payload)
-
-
-def _too_late(job: Job) -> TimeLimitExceeded:
-    return TimeLimitExceeded(
-        f"the evaluation was stopped at the request's time limit of {job.seconds:g} s",
-        remedy="give a longer X-Timeout (timeout= in Python), up to the server's limit, or send less work",
-    )
-
-
-def _shutting_down() -> ServerBusy:
-    return ServerBusy(
-        "the server is shutting down", remedy="try again: another server may take its place", retry_after=1.0
-    )

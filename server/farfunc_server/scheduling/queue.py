@@ -2,12 +2,15 @@
 
 Whoever has had the least of the devices, for its weight, is next (:mod:`.shares`); of its requests the one of the
 highest priority that has waited longest, and with it those that can be evaluated in the same call: its own, and then
-others', who pay for their rows. It never waits for such company. The queue is bounded, and so is each tenant's part of
-it: who floods it is told when to come back, before others find it full.
+others', who pay for their rows; no more of them than are done soon. It never waits for such company.
+
+The queue is bounded, and so is each tenant's part of it: who floods it is told when to come back, before others find it
+full.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +23,14 @@ from .shares import Account, Accounts, Share
 __all__ = ["Ahead", "RequestQueue"]
 
 _LONGEST_RETRY_AFTER = 60.0
+
+_LONGEST_BATCH_SECONDS = 0.2
+_LONGEST_SHARED_BATCH_SECONDS = 0.02
+"""So long a common evaluation takes at most, as far as is known; and where other tenants wait for its end, as long as
+what is not evaluated in slices. What a request costs is measured in company, so batches grow while that is faster."""
+
+_COMPANY_SECONDS = 2.0
+"""So long after a request of another tenant there are others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,8 @@ class RequestQueue:
         self._by_kind: dict[Hashable, dict[str, Line]] = {}
         self._issued = 0
         self._count = 0
+        self._last_tenant = "default"
+        self._shared_until = 0.0
         self._weight = 0.0  # of the tenants with requests that wait
         self._seconds = 0.0  # of all that wait, so far as measured
 
@@ -100,6 +113,9 @@ class RequestQueue:
             self._change_share(account, share)
         if self._count >= self.capacity or account.share.most_waiting is not None:
             self._check_room(account)
+        if tenant != self._last_tenant:
+            self._last_tenant = tenant
+            self._shared_until = time.monotonic() + _COMPANY_SECONDS
         self._issued += 1
         ticket = Ticket(self._issued, tenant, kind, rows, priority, cost, seconds)
         self._add(account, ticket)
@@ -118,6 +134,9 @@ class RequestQueue:
             self._change_share(account, share)
         if not account.may_run:
             return None
+        if tenant != self._last_tenant:
+            self._last_tenant = tenant
+            self._shared_until = time.monotonic() + _COMPANY_SECONDS
         self._issued += 1
         ticket = Ticket(self._issued, tenant, None, rows, priority, cost, seconds)
         self._accounts.begin_at_once(account)
@@ -253,7 +272,9 @@ class RequestQueue:
         """Others of a ticket's kind: its own tenant's, then those of tenants that may run more, as they came."""
         lines = self._by_kind[first.kind]
         tenants = [account.tenant, *(tenant for tenant in lines if tenant != account.tenant)]
-        rows = first.rows
+        is_shared = len(self._accounts) > 1 and time.monotonic() < self._shared_until
+        most_seconds = _LONGEST_SHARED_BATCH_SECONDS if is_shared else _LONGEST_BATCH_SECONDS
+        rows, seconds = first.rows, self.costs.in_company(first.cost)
         for tenant in tenants:
             other = self._accounts.of(tenant)
             room = most_rows if other.share.most_running is None else other.share.most_running - other.running
@@ -264,7 +285,8 @@ class RequestQueue:
                     continue
                 if room <= 0:
                     break
-                if rows + ticket.rows > most_rows:
+                seconds += self.costs.in_company(ticket.cost)
+                if rows + ticket.rows > most_rows or seconds > most_seconds:
                     return
                 yield ticket
                 rows += ticket.rows

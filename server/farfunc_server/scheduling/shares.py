@@ -117,6 +117,9 @@ class Accounts:
         self._heap: list[tuple[float, int, Account]] = []
         self._entries = 0
 
+    def __len__(self) -> int:
+        return len(self._accounts)
+
     def of(self, tenant: str) -> Account:
         """A tenant's account, opened if it has none."""
         account = self._accounts.get(tenant)
