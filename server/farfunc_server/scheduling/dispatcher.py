@@ -235,8 +235,8 @@ class Dispatcher:
         self._open.discard(place)
         if lane is not None:
             lane.open.discard(place)
-            waiting = lane.sliced.get(place.ticket.tenant, ())
-            if place in waiting:
+            waiting = lane.sliced.get(place.ticket.tenant)
+            if waiting is not None and place in waiting:
                 waiting.remove(place)
                 if not waiting:
                     del lane.sliced[place.ticket.tenant]
