@@ -208,6 +208,26 @@ class TestTenants:
         in_loop(main)
 
 
+    def test_a_call_that_is_closed_makes_room_for_the_next(self):
+        """Nothing runs that moment whose end would tell the dispatcher."""
+
+        async def main():
+            setting = Setting(shares=lambda tenant: Share(most_running=1))
+            [worker] = setting.workers
+            slices = await opened(setting, worker)
+            worker.answer(Slice(DONE, [], [0, 2]))
+            other = setting.ask("x")
+            await turns()
+            assert not worker.asked
+            slices.close()
+            assert worker.doing == "x"
+            worker.answer()
+            await other
+            assert setting.dispatcher.unfinished == 0
+
+        in_loop(main)
+
+
 async def drained(slices):
     async for _ in slices:
         pass
@@ -246,6 +266,21 @@ class TestAdmission:
             await turns()
             worker.answer()
             await waiting
+
+        in_loop(main)
+
+    def test_what_took_long_at_first_refuses_nobody(self, clock):
+        """The first call of a plan makes it."""
+
+        async def main():
+            setting = Setting()
+            [worker] = setting.workers
+            for n in range(7):
+                waiting = setting.ask(str(n), seconds=60.0 if n < 2 else 0.1, alike=1)
+                await turns()
+                clock.now += 3.0 if n < 2 else 0.01
+                worker.answer()
+                await waiting
 
         in_loop(main)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Costs"]
 
@@ -24,6 +24,7 @@ class _Cost:
     count: int = 0
     seconds: float = 0.0
     at: float = 0.0
+    latest: deque[float] = field(default_factory=lambda: deque(maxlen=_ENOUGH))
 
 
 class Costs:
@@ -59,6 +60,7 @@ class Costs:
             self._known.move_to_end(key)
         cost.count += 1
         cost.seconds += max(1 / cost.count, _SMOOTHING_OF_A_KIND) * (seconds - cost.seconds)
+        cost.latest.append(seconds)
         cost.at = time.monotonic()
 
     def estimate(self, key: Hashable) -> float:
@@ -74,11 +76,11 @@ class Costs:
         return float("inf") if cost is None else cost.seconds
 
     def measured(self, key: Hashable) -> float | None:
-        """What one will take, if that can be relied on: it was measured often enough, and lately.
+        """What one will take at least, if that can be relied on: the fastest of the latest five, and those are fresh.
 
-        Lately, because what is refused for its measure is not measured again: it may have become faster.
+        The fastest, because the first calls of a plan make it. Fresh, because what is refused for its measure is not measured again: it may have become faster.
         """
         cost = self._known.get(key)
         if cost is None or cost.count < _ENOUGH or time.monotonic() - cost.at > _FRESH_SECONDS:
             return None
-        return cost.seconds
+        return min(cost.latest)

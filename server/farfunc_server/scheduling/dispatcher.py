@@ -218,6 +218,8 @@ class Dispatcher:
         if (lane := place.runs_on) is None:
             if place.is_begun:
                 self._end((place,))
+                if len(self.queue):  # its tenant may run another now
+                    self._pump()
         elif lane.worker is not None and all(other.is_left for other in lane.places):
             loop = asyncio.get_running_loop()
             lane.overdue = loop.call_later(_GRACE_SECONDS, self._replace, lane, lane.worker, lane.places)
