@@ -78,7 +78,8 @@ class Costs:
     def measured(self, key: Hashable) -> float | None:
         """What one will take at least, if that can be relied on: the fastest of the latest five, and those are fresh.
 
-        The fastest, because the first calls of a plan make it. Fresh, because what is refused for its measure is not measured again: it may have become faster.
+        The fastest, because the first calls of a plan make it. Fresh, because what is refused for its measure is not
+        measured again, and may have become faster.
         """
         cost = self._known.get(key)
         if cost is None or cost.count < _ENOUGH or time.monotonic() - cost.at > _FRESH_SECONDS:
