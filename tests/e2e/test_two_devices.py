@@ -124,7 +124,7 @@ def test_what_is_known_to_take_longer_than_its_time_is_refused_at_once(client):
     body = evaluation(register(client, busy(3)), [X])
     for _ in range(8):
         assert results(post(client, body))
-    response = post(client, body, **{"x-timeout": "0.001"})
+    response = post(client, body, **{"x-timeout": "0.00001"})  # less than the way to a worker takes
     assert response.status_code == 504
     problem = response.json()
     assert problem["code"] == "deadline_unreachable"
