@@ -7,6 +7,7 @@ other file is collected.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,13 @@ import pytest
 
 from support import environments
 from support.serving import RunningServer
+
+with contextlib.suppress(ImportError):  # the thin environment has none
+    import hypothesis
+
+    # Time is not what these tests are about, and a machine under load is slow.
+    hypothesis.settings.register_profile("farfunc", deadline=None)
+    hypothesis.settings.load_profile("farfunc")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

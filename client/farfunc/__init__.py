@@ -49,6 +49,7 @@ from ._functional import functional_call, stack_module_state
 from ._transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp, vmap
 
 if TYPE_CHECKING:
+    from . import numpy
     from ._client import AsyncClient, Client
     from ._default_client import connect, current_client, delete, describe, function, functions, register
     from ._functions import FunctionHandle

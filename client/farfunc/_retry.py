@@ -74,8 +74,9 @@ def explain(
             remedy="make fewer calls at once: vmap computes many in one",
         )
     if isinstance(error, Silent):
+        length = "" if request.seconds is None else f" for {request.seconds:g} seconds"
         return TimeLimitExceeded(
-            f"{url} was silent for {request.seconds:g} seconds",
+            f"{url} was silent{length or ', and the system has given it up'}",
             remedy="give the client a longer timeout: farfunc.connect(url, timeout=seconds)",
         )
     if isinstance(error, Broken):

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
 
@@ -47,6 +54,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each, which tells when its first sample came
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "farfunc_http_requests", "HTTP requests.", ("route", "method", "status"), registry=self._registry

@@ -30,6 +30,8 @@ _log = logging.getLogger("farfunc.store")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
+_VERSION = re.compile("[0-9]{1,9}")
+
 _SCHEMA_VERSION = 1
 
 _MOST_SEEN = 10_000
@@ -230,13 +232,17 @@ class Store:
     def page(self, limit: int, after: str | None = None) -> list[Entry]:
         """Named functions in the order of names and versions: at most ``limit`` that stand behind ``after``."""
         name, _, version = (after or "").partition("@")
-        if after is not None and not (_NAME.fullmatch(name) and version.isascii() and version.isdigit()):
-            raise InvalidRequest(f"{after[:200]!r} is not name@version", where="query.after")
+        if after is not None and not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
+            raise InvalidRequest(
+                f"{after[:200]!r} is not name@version",
+                where="query.after",
+                remedy="follow the path that `next` gives, or leave `after` out",
+            )
         with self._read_lock:
             rows = self._reader.execute(
                 "SELECT id, name, version, signature, bytes, names.created FROM names JOIN functions USING (id)"
                 " WHERE (name, version) > (?, ?) ORDER BY name, version LIMIT ?",
-                (name, min(int(version or 0), 2**62), limit),
+                (name, int(version or 0), limit),
             )
             return [Entry(*row) for row in rows]
 

@@ -254,7 +254,8 @@ class Results(Message):
 
 @dataclass(frozen=True, slots=True)
 class Apart(Message):
-    """The requests of :class:`EvaluateMany` take long, or one of them has cost the device: send each by itself.
+    """The requests of :class:`EvaluateMany` take long or much memory, or one of them has cost the device: send each by
+    itself.
 
     Attributes
     ----------
