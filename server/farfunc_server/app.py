@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -75,6 +76,14 @@ def create_app(settings: Settings) -> FastAPI:
         plans=board.count,
         plan_bytes=lambda: board.bytes,
     )
+
+    fleet = dispatcher.fleet
+    for device in devices:
+        metrics.observe_device(
+            device,
+            seconds=partial(fleet.seconds, device),
+            is_in_service=lambda device=device: fleet.state(device) is None,
+        )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

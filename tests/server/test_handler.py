@@ -200,7 +200,7 @@ def test_nothing_is_sent_to_a_worker_that_has_said_that_it_ends(answer):
     dispatcher = Dispatcher(pool, capacity=1)
     worker = SimpleNamespace(is_alive=True)
     pool.on_ready("cpu", worker)
-    lane = dispatcher._lanes["cpu"]
+    lane = dispatcher.fleet.lanes["cpu"]
     dispatcher._answered(lane, worker, answer, memoryview(b""))
     assert lane.worker is (None if answer.is_last else worker)
     pool.on_ready("cpu", worker)

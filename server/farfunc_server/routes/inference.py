@@ -35,7 +35,7 @@ async def inferred_types(
     known = [type for type in types if type is not None]
     if len(known) == len(types):
         return known
-    job = Job(Infer(id, request_id, dict(lengths)), (), lambda: (registry.store.read(id),), seconds)
+    job = Job(Infer(id, request_id, dict(lengths)), (), lambda: (registry.store.read(id),), seconds, alike="infer")
     answer = await context.dispatcher.run(job)
     message = None if isinstance(answer, Slices) else answer[0]
     if not isinstance(message, Inferred) or message.outputs is None:

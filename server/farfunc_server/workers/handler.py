@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import resource
 import time
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from farfunc_protocol.arrays import Array
@@ -41,12 +43,14 @@ from .messages import (
     EndSlices,
     Evaluate,
     EvaluateMany,
+    Healthy,
     Infer,
     Inferred,
     Load,
     Loaded,
     Message,
     NextSlice,
+    Probe,
     Problem,
     Result,
     Results,
@@ -138,6 +142,9 @@ class Handler:
                 return self._compile(message)
             case Configure():
                 return self._configure(message), ()
+            case Probe():
+                _check_device(self._engine)
+                return Healthy(), ()
             case _:
                 raise ServerError(f"a worker does not answer {type(message).__name__}")
 
@@ -297,6 +304,21 @@ class Handler:
         return Inferred(outputs, found.failure, found.peak_bytes, found.operations), ()
 
 
+def _sine() -> Function:
+    graph = Graph((TensorType("float32", (2,)),), (), (Equation("sin", (0,), {}, (1,)),), (1,))
+    return Function(graph, (), flatten(((0,), {}))[1], flatten(0)[1])
+
+
+def _check_device(engine: Engine) -> None:
+    """Raise ServerError if the device does not know the derivative of the sine."""
+    x = Array.from_numpy([0.0, 1.0], "float32")
+    [result] = engine.evaluate(_sine(), (FlatTransform("jacrev", {"argnums": (0,)}),), (x,))
+    found = result.to_numpy()
+    expected = [[1.0, 0.0], [0.0, math.cos(1.0)]]
+    if not np.allclose(found, expected, atol=1e-3):
+        raise ServerError(f"the device says that the Jacobian of sin at [0, 1] is {found.tolist()}")
+
+
 def _no_room(size: int) -> Answer:
     error = LimitExceeded(
         f"the device's worker has no memory for the {size:,} bytes that it was sent",
@@ -319,9 +341,7 @@ def _check_is_there(device: torch.device) -> None:
 
 def _warm_up(engine: Engine) -> None:
     """Import what torch.func imports at its first use, which takes a second, before a request waits for it."""
-    vector = TensorType("float32", (2,))
-    graph = Graph((vector,), (), (Equation("sin", (0,), {}, (1,)),), (1,))
-    sin = Function(graph, (), flatten(((0,), {}))[1], flatten(0)[1])
+    sin = _sine()
     x = Array.from_numpy([0.0, 1.0], "float32")
     rows = Array.from_numpy([[0.0, 1.0]], "float32")
     batch = FlatTransform("vmap", {"in_dims": (0,), "out_dims": (0,)})
