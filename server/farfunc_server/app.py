@@ -10,12 +10,14 @@ from fastapi_offline import FastAPIOffline
 
 from farfunc_protocol._version import __version__
 
+from .access.authentication import Authentication, verifier_of
 from .batch_form import MOST_ROWS
 from .metrics import Metrics
 from .registry import Registry
-from .routes import evaluation, functions, service
+from .routes import evaluation, functions, members, openapi, service, shares, tenants, tokens
 from .routes.context import Context
 from .routes.direct import DirectRoute
+from .routes.guard import check_guarded
 from .routes.middleware import RequestMiddleware
 from .routes.problems import add_problem_handlers
 from .scheduling.compilations import Compilations
@@ -43,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     ServerError
         The data folder cannot be used.
     """
+    verifier = verifier_of(settings)
     metrics = Metrics()
     packages = settings.data_dir.absolute() / "plans"
     devices = settings.devices or find_devices()
@@ -59,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         on_restart=lambda device: lost_worker(device),
     )
     storage = Storage(settings.data_dir, settings.database, settings.object_store)
+    authentication = Authentication(settings, storage.credentials, verifier)
     compilations = Compilations(packages, storage.functions.read, metrics.compiled) if settings.compile_plans else None
     board = PlanBoard(compilations)
     dispatcher = Dispatcher(pool, settings.queue_size, board, most_rows=MOST_ROWS if settings.batching else 1)
@@ -104,7 +108,17 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    routers = (functions.router, evaluation.router, service.router)
+    openapi.add_security(app)
+    routers = (
+        shares.router,
+        functions.router,
+        evaluation.router,
+        service.router,
+        members.router,
+        tokens.router,
+        tenants.router,
+    )
+    check_guarded(routers)
     for router in routers:
         app.include_router(router)
     add_problem_handlers(app, [route for router in routers for route in router.routes])
@@ -112,7 +126,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.middleware_stack = RequestMiddleware(
         DirectRoute(app.build_middleware_stack(), path="/v1/evaluate", endpoint=evaluation.evaluate),
         metrics,
-        settings.token,
+        authentication,
         is_closing=lambda: context.is_closing,
     )
     return app

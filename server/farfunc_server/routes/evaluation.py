@@ -24,6 +24,7 @@ from .calls import Call, read_call
 from .connected import while_connected
 from .context import Context, context_of, principal_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
+from .guard import GuardedRoute
 from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
@@ -32,7 +33,7 @@ from .timing import Timing
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["evaluation"])
+router = APIRouter(tags=["evaluation"], route_class=GuardedRoute)
 
 _CALL_MEMBERS = ("args", "kwargs", "seed", "encoding")
 
@@ -154,7 +155,7 @@ async def _answer(
 
     def failed(error: FarfuncError) -> None:
         request.state.error_code = error.code
-        context.late_problems.add(request.state.request_id, error)
+        context.late_problems.add(principal_of(request).tenant, request.state.request_id, error)
         context.metrics.evaluation(error.code)
 
     return SlicedResponse(found, failed, lambda: _evaluated(context, found))

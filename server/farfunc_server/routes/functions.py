@@ -21,13 +21,14 @@ from ..storage.functions import Entry
 from . import openapi
 from .context import Context, context_of, principal_of
 from .forms import BINARY, JSON, TEXT, answer_form, body_form, read_body
+from .guard import GuardedRoute
 from .inference import inferred_types
 from .json_text import json_text
 from .models import FunctionBody, FunctionList, FunctionModel
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/functions", tags=["functions"])
+router = APIRouter(prefix="/v1/functions", tags=["functions"], route_class=GuardedRoute)
 
 _INFERENCE_SECONDS = 10.0
 _FORMS = {"text": TEXT, "json": JSON, "safetensors": BINARY}

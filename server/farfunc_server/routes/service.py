@@ -11,13 +11,14 @@ from farfunc_protocol.ops import OPS
 
 from ..metrics import METRICS_MEDIA_TYPE
 from . import openapi
-from .context import context_of
+from .context import context_of, principal_of
+from .guard import GuardedRoute
 from .models import DeviceModel, HealthModel, OperatorModel, PlanModel, ReadyModel
 from .problems import RouteNotFound, problem_response
 
 __all__ = ["router"]
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.get("/", include_in_schema=False)
@@ -99,7 +100,7 @@ async def late_problem(request: Request, request_id: str) -> Response:
     This tells the reason for a while, by the `X-Request-Id` of the answer's header: as the problem that the request
     would have been answered with.
     """
-    error = context_of(request).late_problems.get(request_id)
+    error = context_of(request).late_problems.get(principal_of(request).tenant, request_id)
     if error is None:
         raise RouteNotFound(
             f"no answer to a request {request_id[:64]!r} is known to have been cut off",
