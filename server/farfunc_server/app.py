@@ -25,6 +25,7 @@ from .scheduling.dispatcher import Dispatcher
 from .scheduling.plan_board import PlanBoard
 from .settings import Settings
 from .storage import Storage
+from .worker_keys import identity_of
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
 
@@ -63,7 +64,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     storage = Storage(settings.data_dir, settings.database, settings.object_store)
     authentication = Authentication(settings, storage.credentials, verifier)
-    compilations = Compilations(packages, storage.functions.read, metrics.compiled) if settings.compile_plans else None
+    compilations = None
+    if settings.compile_plans:
+        compilations = Compilations(
+            packages, lambda function: storage.functions.read(identity_of(function)), metrics.compiled
+        )
     board = PlanBoard(compilations)
     dispatcher = Dispatcher(pool, settings.queue_size, board, most_rows=MOST_ROWS if settings.batching else 1)
     context = Context(settings, metrics, storage, Registry(storage.functions), pool, dispatcher, board)

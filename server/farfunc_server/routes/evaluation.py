@@ -17,6 +17,7 @@ from farfunc_protocol.strict_json import parse_json
 
 from ..scheduling.dispatcher import Job
 from ..scheduling.slices import Slices
+from ..worker_keys import worker_key
 from ..workers.frames import Buffer
 from ..workers.messages import Evaluate, Result
 from . import openapi
@@ -176,7 +177,7 @@ async def _run(
     store = context.registry.store
     identity = await _identity(request, context, asked.function)
     state = request.scope["state"]
-    message = Evaluate(identity, state["request_id"])
+    message = Evaluate(worker_key(identity, principal_of(request).tenant), state["request_id"])
     timing: Timing = state["timing"]
     timing.asked = time.monotonic()
     job = Job(message, payload, lambda: (store.read(identity),), seconds, asked.kind, asked.rows, timing)

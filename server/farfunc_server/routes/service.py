@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from farfunc_protocol.ops import OPS
 
 from ..metrics import METRICS_MEDIA_TYPE
+from ..worker_keys import identity_of, tenant_of
 from . import openapi
 from .context import context_of, principal_of
 from .guard import GuardedRoute
@@ -82,9 +83,15 @@ async def devices(request: Request) -> Response:
 async def plans(request: Request) -> Response:
     """How functions that were evaluated are run on each device, what each plan has done and what it cost to make.
 
-    Most recently used first, as the device's worker last told it: not more than a second ago while it is in use.
+    Those of the tenant that asks, and for the operator all; most recently used first, as the device's worker last told it: not more than a second ago while it is in use.
     """
-    return JSONResponse({"plans": context_of(request).board.plans()})
+    principal = principal_of(request)
+    found = [
+        {**plan, "function": identity_of(plan["function"])}
+        for plan in context_of(request).board.plans()
+        if principal.is_operator or tenant_of(plan["function"]) == principal.tenant
+    ]
+    return JSONResponse({"plans": found})
 
 
 @router.get(
