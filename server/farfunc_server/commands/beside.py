@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,14 @@ from ..storage.folder import is_used, lock, make_folder
 from ..storage.storage import usable
 from ..storage.upgrading import check_version, migrate
 
-__all__ = ["add_storage_options", "as_table", "credentials_beside", "database_alone", "storage_settings"]
+__all__ = [
+    "add_storage_options",
+    "as_table",
+    "credentials_beside",
+    "database_alone",
+    "shown_time",
+    "storage_settings",
+]
 
 
 def add_storage_options(parser: argparse.ArgumentParser) -> None:
@@ -92,3 +100,12 @@ def as_table(rows: Sequence[Mapping[str, Any]], *, is_json: bool) -> str:
     lines = [list(rows[0]), *([("-" if value in (None, "") else str(value)) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def shown_time(seconds: float | None) -> str | None:
+    """A time since 1970, for people.
+
+    >>> shown_time(1.8e9)
+    '2027-01-15T08:00Z'
+    """
+    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(seconds))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ..storage.credentials import Credentials
-from .beside import add_storage_options, as_table, credentials_beside, storage_settings
+from .beside import add_storage_options, as_table, credentials_beside, shown_time, storage_settings
 
 __all__ = ["main"]
 
@@ -47,4 +47,7 @@ def _done(credentials: Credentials, options: argparse.Namespace) -> str:
         found = [tenants.change(options.tenant, name=options.name)]
     else:
         found = [tenants.change(options.tenant, weight=options.weight)]
-    return as_table([asdict(tenant) for tenant in found], is_json=options.json)
+    rows = [asdict(tenant) for tenant in found]
+    if not options.json:
+        rows = [{**row, "created": shown_time(row["created"])} for row in rows]
+    return as_table(rows, is_json=options.json)

@@ -6,7 +6,6 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from ..access.principal import DEFAULT_TENANT, Role
 from ..storage.credentials import Credentials
 from ..storage.tokens import Token
-from .beside import add_storage_options, as_table, credentials_beside, storage_settings
+from .beside import add_storage_options, as_table, credentials_beside, shown_time, storage_settings
 
 __all__ = ["main"]
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     create.add_argument("--expires", type=_duration, metavar="TIME", help="when it ends, from now: 12h, 30d [never]")
     rotate = commands.add_parser("rotate", help="give a token another text, and print it: this once")
     rotate.add_argument(
-        "--overlap", type=_duration, default=0.0, metavar="TIME", help="how long the old one is good [0]"
+        "--overlap", type=_duration, default=0.0, metavar="TIME", help="how long the old text is good [0]"
     )
     revoke = commands.add_parser("revoke", help="end a token, in every running server")
     for command in (rotate, revoke):
@@ -80,6 +79,5 @@ def _row(token: Token, is_json: bool) -> dict[str, Any]:
     if not is_json:
         del row["tenant"], row["old_expires"]
         for name in ("created", "expires", "revoked", "used"):
-            if row[name] is not None:
-                row[name] = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(row[name]))
+            row[name] = shown_time(row[name])
     return row

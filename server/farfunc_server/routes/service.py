@@ -83,7 +83,8 @@ async def devices(request: Request) -> Response:
 async def plans(request: Request) -> Response:
     """How functions that were evaluated are run on each device, what each plan has done and what it cost to make.
 
-    Those of the tenant that asks, and for the operator all; most recently used first, as the device's worker last told it: not more than a second ago while it is in use.
+    Those of the tenant that asks, and for the operator all; most recently used first, as the device's worker last told
+    it: not more than a second ago while it is in use.
     """
     principal = principal_of(request)
     found = [
