@@ -62,7 +62,7 @@ def check_guarded(routers: Sequence[APIRouter]) -> None:
         for router in routers
         for route in router.routes
         if isinstance(route, GuardedRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
     if made != set(ROUTES):
         raise RuntimeError(f"permissions of routes that there are not: {sorted(set(ROUTES) - made)}")
