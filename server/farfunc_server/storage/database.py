@@ -79,6 +79,7 @@ class Database:
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._watch: sqlite3.Connection | None = None
+        self._unknown = 0
         self._watch_lock = threading.Lock()
         # SQLite has one writer at a time: here they wait for each other in order, in the database they would poll.
         self._writer = contextlib.nullcontext() if self.is_shared else threading.Lock()
@@ -116,7 +117,11 @@ class Database:
             if self._watch is None:
                 # A connection of its own, since it tells what others have written.
                 self._watch = sqlite3.connect(str(self.url.database), check_same_thread=False, timeout=1.0)
-            return self._watch.execute("PRAGMA data_version").fetchone()[0]
+            try:
+                return self._watch.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error:  # whoever looks something up is told why
+                self._unknown -= 1
+                return self._unknown
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

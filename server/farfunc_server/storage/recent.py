@@ -60,15 +60,17 @@ class Recent(Generic[_Key, _Value]):
 
     def get(self, key: _Key) -> _Value | None:
         """What was found, if that is still good."""
-        if self._version_of is not None and self._clock() - self._looked > SECONDS:
-            self._look(self._version_of)
+        self._look()
         found = self._found.get(key)
         if found is None or (self._is_shared and self._clock() - found[1] > SECONDS):
             return None
         return found[0]
 
-    def _look(self, version_of: Callable[[], int]) -> None:
-        now, version = self._clock(), version_of()
+    def _look(self) -> None:
+        """See whether the database has been written to, once a second."""
+        if self._version_of is None or (now := self._clock()) - self._looked <= SECONDS:
+            return
+        version = self._version_of()
         with self._lock:
             if version != self._version:
                 self._changes += 1  # what is being looked up just now may be from before
@@ -81,6 +83,7 @@ class Recent(Generic[_Key, _Value]):
 
         It is good from before it was looked up, and is not kept if something was forgotten meanwhile.
         """
+        self._look()
         asked, changes = self._clock(), self._changes
 
         def learn(value: _Value) -> None:
