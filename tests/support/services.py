@@ -21,7 +21,7 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
-__all__ = ["ObjectStore", "Postgres", "free_port", "postgres_folder"]
+__all__ = ["ObjectStore", "Postgres", "free_port", "postgres_folder", "wait_until"]
 
 
 def free_port() -> int:
@@ -78,7 +78,7 @@ class Postgres:
                 start_new_session=True,
             )
         try:
-            _wait(self._answers, self._process, self._folder / "log")
+            wait_until(self._answers, self._process, self._folder / "log")
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -153,7 +153,7 @@ class ObjectStore:
                 start_new_session=True,
             )
         try:
-            _wait(self._answers, self._process, self._log)
+            wait_until(self._answers, self._process, self._log)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -184,7 +184,10 @@ class ObjectStore:
             return False
 
 
-def _wait(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 60.0) -> None:
+def wait_until(
+    is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, seconds: float = 60.0
+) -> None:
+    """Wait for what was started; raises with the end of its log if it ends or takes too long."""
     deadline = time.monotonic() + seconds
     while not is_ready():
         if process.poll() is not None or time.monotonic() > deadline:
