@@ -20,8 +20,9 @@ from farfunc_protocol.errors import ServerBusy, ServerError
 
 try:
     import jwt
+    from jwt.algorithms import has_crypto
 except ImportError:  # an extra
-    jwt = None
+    jwt, has_crypto = None, False
 
 __all__ = ["Claims", "KeySet", "Verifier"]
 
@@ -144,7 +145,7 @@ class Verifier:
     """
 
     def __init__(self, issuer: str, audience: str, keys: KeySet) -> None:
-        if jwt is None or not jwt.algorithms.has_crypto:
+        if jwt is None or not has_crypto:
             raise ServerError(
                 "the packages pyjwt and cryptography are not installed",
                 remedy="run pip install 'farfunc[server,oidc]'",
@@ -169,8 +170,9 @@ class Verifier:
         except jwt.PyJWTError:
             return None
         kid, algorithm = head.get("kid"), head.get("alg")
-        known = {name for names in _ALGORITHMS.values() for name in names}
-        if algorithm not in known or "crit" in head or not (kid is None or isinstance(kid, str)):
+        if not isinstance(algorithm, str) or "crit" in head or not (kid is None or isinstance(kid, str)):
+            return None
+        if not any(algorithm in names for names in _ALGORITHMS.values()):
             return None
         for key in await self._keys.keys(kid):
             if algorithm in _ALGORITHMS[key.key_type] and key.algorithm_name in (algorithm, None):
