@@ -422,3 +422,26 @@ def test_a_tenant_that_has_something_is_not_deleted(pool, client):
     assert client.patch(f"/v1/tenants/{id}", json={"weight": 3.0}, headers=operator).json()["weight"] == 3.0
     assert client.delete(f"/v1/tenants/{id}", headers=operator).status_code == 204
     assert client.get(f"/v1/tenants/{id}", headers=operator).status_code == 404
+
+
+def test_the_client_says_what_is_wrong_with_its_token(pool):
+    import farfunc
+
+    x = np.array([1.0, 2.0])
+
+    def f(x):
+        return np.sin(x) * 2.0
+
+    with farfunc.Client(pool.server.url, token=pool.tokens[MEMBER].split()[1]) as member:
+        np.testing.assert_allclose(member.jacfwd(f)(x), np.diag(2.0 * np.cos(x)))
+    with farfunc.Client(pool.server.url, token=pool.tokens[READ_ONLY].split()[1]) as reader:
+        assert [info.name for info in reader.functions()] == ["function-of-others"]
+        with pytest.raises(farfunc.Forbidden, match="'read-only' may not") as caught:
+            reader.jacfwd(f)(x)
+        assert "admin or member" in caught.value.remedy
+    with (
+        farfunc.Client(pool.server.url, token=pool.bad["revoked"].split()[1]) as revoked,
+        pytest.raises(farfunc.Unauthorized, match="not one that this server takes") as caught,
+    ):
+        revoked.jacfwd(f)(x)
+    assert "FARFUNC_TOKEN" in caught.value.remedy

@@ -130,7 +130,8 @@ async def _evaluate_json(
         )
     started = time.monotonic()
     lengths = await off_loop(size, lambda: read.lengths(function))
-    types = await inferred_types(context, id, request.state.request_id, seconds, lengths)
+    tenant = principal_of(request).tenant
+    types = await inferred_types(context, tenant, id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
     call = Call.of(bound)

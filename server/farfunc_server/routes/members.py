@@ -17,6 +17,7 @@ from .access_models import MemberBody, MemberModel, MeModel
 from .context import context_of, principal_of
 from .documents import json_response, read_document
 from .guard import GuardedRoute
+from .patience import taken_away
 
 __all__ = ["router"]
 
@@ -69,7 +70,7 @@ async def put(request: Request) -> Response:
     body = await read_document(request, MemberBody)
     tenant = principal_of(request).tenant
     members, issuer = context_of(request).storage.credentials.members, _issuer(request, body.issuer)
-    member = await asyncio.to_thread(members.put, tenant, issuer, body.subject, body.role)
+    member = await taken_away(members.put, tenant, issuer, body.subject, body.role)
     _note(request, "member put", member.subject)
     return json_response(asdict(member))
 
@@ -83,7 +84,7 @@ async def remove(
     """When this is answered, that is so for every server."""
     tenant = principal_of(request).tenant
     members = context_of(request).storage.credentials.members
-    await asyncio.to_thread(members.remove, tenant, _issuer(request, issuer), subject)
+    await taken_away(members.remove, tenant, _issuer(request, issuer), subject)
     _note(request, "member removed", subject)
     return Response(status_code=204)
 

@@ -12,6 +12,7 @@ from .access_models import SharedFunctionModel, ShareModel
 from .context import context_of, principal_of
 from .documents import json_response
 from .guard import GuardedRoute
+from .patience import taken_away
 
 __all__ = ["router"]
 
@@ -57,5 +58,5 @@ async def share(request: Request, reference: str, tenant: str) -> Response:
 async def take_back(request: Request, reference: str, tenant: str) -> Response:
     """When this is answered, no server finds it for that tenant any more."""
     shares = context_of(request).storage.shares
-    await asyncio.to_thread(shares.remove, principal_of(request).tenant, reference, tenant)
+    await taken_away(shares.remove, principal_of(request).tenant, reference, tenant)
     return Response(status_code=204)

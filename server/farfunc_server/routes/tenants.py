@@ -12,6 +12,7 @@ from .access_models import TenantBody, TenantChange, TenantModel
 from .context import context_of
 from .documents import json_response, read_document
 from .guard import GuardedRoute
+from .patience import taken_away
 
 __all__ = ["router"]
 
@@ -57,11 +58,11 @@ async def change(request: Request, tenant: str) -> Response:
     """Its id stays."""
     body = await read_document(request, TenantChange)
     tenants = context_of(request).storage.credentials.tenants
-    return json_response(asdict(await asyncio.to_thread(tenants.change, tenant, body.name, body.weight)))
+    return json_response(asdict(await taken_away(tenants.change, tenant, body.name, body.weight)))
 
 
 @router.delete("/{tenant}", status_code=204, summary="Delete a tenant", responses=openapi.problems(404, 422))
 async def delete(request: Request, tenant: str) -> Response:
     """One that has no functions, no members and no token that is good."""
-    await asyncio.to_thread(context_of(request).storage.credentials.tenants.delete, tenant)
+    await taken_away(context_of(request).storage.credentials.tenants.delete, tenant)
     return Response(status_code=204)

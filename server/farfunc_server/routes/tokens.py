@@ -16,6 +16,7 @@ from .access_models import NewTokenModel, RotationBody, TokenBody, TokenModel
 from .context import context_of, principal_of
 from .documents import json_response, read_document
 from .guard import GuardedRoute
+from .patience import taken_away
 
 __all__ = ["router"]
 
@@ -62,7 +63,7 @@ async def rotate(request: Request, token: str) -> Response:
     """The new one is good at once. The one that it had is good for `overlap` more seconds."""
     body = await read_document(request, RotationBody)
     tokens, tenant = context_of(request).storage.credentials.tokens, principal_of(request).tenant
-    rotated, text = await asyncio.to_thread(tokens.rotate, tenant, token, body.overlap)
+    rotated, text = await taken_away(tokens.rotate, tenant, token, body.overlap)
     _note(request, "token rotated", rotated.id)
     return json_response(_with_text(rotated, text), 200, _ONCE)
 
@@ -70,7 +71,7 @@ async def rotate(request: Request, token: str) -> Response:
 @router.delete("/{token}", status_code=204, summary="Revoke a token", responses=openapi.problems(404))
 async def revoke(request: Request, token: str) -> Response:
     """When this is answered, no server takes it any more."""
-    await asyncio.to_thread(context_of(request).storage.credentials.tokens.revoke, principal_of(request).tenant, token)
+    await taken_away(context_of(request).storage.credentials.tokens.revoke, principal_of(request).tenant, token)
     _note(request, "token revoked", token)
     return Response(status_code=204)
 

@@ -118,10 +118,11 @@ class FunctionStore:
             connection.execute(blobs.update().where(blobs.c.digest == id).values(used=time.time()))
             return connection.scalar(sa.select(blobs.c.key).where(blobs.c.digest == id)) or key
 
-    def set_signature(self, id: str, signature: str) -> None:
-        """Say it better than :meth:`add` could; a content has one signature, whoever has it."""
+    def set_signature(self, tenant: str, id: str, signature: str) -> None:
+        """Say it better than :meth:`add` could. Others that have the function are not told what one has found out."""
+        chosen = functions.c.tenant == tenant, functions.c.id == id
         with self._database.write() as connection:
-            connection.execute(functions.update().where(functions.c.id == id).values(signature=signature))
+            connection.execute(functions.update().where(*chosen).values(signature=signature))
 
     def find(self, tenant: str, reference: str) -> Entry:
         """Look up ``sha256:<hex>``, ``name`` (its latest version) or ``name@version``.
