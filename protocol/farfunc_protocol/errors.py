@@ -22,9 +22,12 @@ The tree::
     ├── FunctionNotFound               (LookupError)
     ├── Unauthorized                   no token, or not one that the server takes
     ├── Forbidden                      (PermissionError) who asks is known, and may not do this
+    ├── TooManyRequests                the tenant has as many waiting as it may: come back after ``retry_after`` seconds
     ├── ServerError                    (RuntimeError) the service, not the request, is at fault
     │   ├── ServerBusy                 the queue is full: come back after ``retry_after`` seconds
     │   ├── TimeLimitExceeded          (TimeoutError)
+    │   │   └── DeadlineUnreachable    nothing was begun: it could not have ended in time
+    │   ├── DevicesUnavailable         all devices are out of service
     │   ├── WorkerDied                 the evaluating process died
     │   └── StorageFailed              a function could not be stored or deleted: the disk is full, or read-only
     └── ConnectionFailed               (ConnectionError) no server there
@@ -43,6 +46,8 @@ __all__ = [
     "PROBLEM_MEDIA_TYPE",
     "ConnectionFailed",
     "DataDependentError",
+    "DeadlineUnreachable",
+    "DevicesUnavailable",
     "EvaluationError",
     "FarfuncError",
     "Forbidden",
@@ -58,6 +63,7 @@ __all__ = [
     "ServerError",
     "StorageFailed",
     "TimeLimitExceeded",
+    "TooManyRequests",
     "TraceError",
     "TransformError",
     "TransformIndexError",
@@ -267,6 +273,12 @@ class Forbidden(FarfuncError, PermissionError):
     code, status, title = "forbidden", 403, "Forbidden"
 
 
+class TooManyRequests(FarfuncError):
+    """The tenant has as many requests under way as it may, while others want their turn."""
+
+    code, status, title = "too_many_requests", 429, "Too many requests"
+
+
 class ServerError(FarfuncError, RuntimeError):
     """The service is at fault, not the request."""
 
@@ -283,6 +295,18 @@ class TimeLimitExceeded(ServerError, TimeoutError):
     """The work took longer than the request's time limit, and was stopped."""
 
     code, status, title = "time_limit_exceeded", 504, "Time limit exceeded"
+
+
+class DeadlineUnreachable(TimeLimitExceeded):
+    """By what such work has taken, and by what waits, the request cannot end within its time limit: it is not begun."""
+
+    code, title = "deadline_unreachable", "The time limit cannot be kept"
+
+
+class DevicesUnavailable(ServerError):
+    """Every device has failed or is taken out for maintenance."""
+
+    code, status, title = "devices_unavailable", 503, "No device is in service"
 
 
 class WorkerDied(ServerError):

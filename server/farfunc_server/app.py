@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache, partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -23,6 +24,7 @@ from .routes.problems import add_problem_handlers
 from .scheduling.compilations import Compilations
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.plan_board import PlanBoard
+from .scheduling.shares import Share
 from .settings import Settings
 from .storage import Storage
 from .worker_keys import identity_of
@@ -70,7 +72,14 @@ def create_app(settings: Settings) -> FastAPI:
             packages, lambda function: storage.functions.read(identity_of(function)), metrics.compiled
         )
     board = PlanBoard(compilations)
-    dispatcher = Dispatcher(pool, settings.queue_size, board, most_rows=MOST_ROWS if settings.batching else 1)
+    share = lru_cache(1024)(Share)
+    dispatcher = Dispatcher(
+        pool,
+        settings.queue_size,
+        board,
+        most_rows=MOST_ROWS if settings.batching else 1,
+        shares=lambda tenant: share(authentication.weight(tenant)),
+    )
     context = Context(settings, metrics, storage, Registry(storage.functions), pool, dispatcher, board)
 
     def lost_worker(device: str) -> None:
@@ -84,6 +93,14 @@ def create_app(settings: Settings) -> FastAPI:
         plans=board.count,
         plan_bytes=lambda: board.bytes,
     )
+
+    fleet = dispatcher.fleet
+    for device in devices:
+        metrics.observe_device(
+            device,
+            seconds=partial(fleet.seconds, device),
+            is_in_service=lambda device=device: fleet.state(device) is None,
+        )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -6,7 +6,14 @@ from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 __all__ = ["METRICS_MEDIA_TYPE", "Metrics"]
 
@@ -47,6 +54,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each, which tells when its first sample came
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "farfunc_http_requests", "HTTP requests.", ("route", "method", "status"), registry=self._registry
@@ -79,6 +87,15 @@ class Metrics:
         self._queue_depth = Gauge("farfunc_queue_depth", "Evaluations that wait.", registry=self._registry)
         self._running = Gauge("farfunc_evaluations_running", "Evaluations on a device.", registry=self._registry)
         self._plans = Gauge("farfunc_plans", "Plans in use, by stage.", ("stage",), registry=self._registry)
+        self._device_seconds = Gauge(
+            "farfunc_device_busy_seconds", "How long a device has been at work.", ("device",), registry=self._registry
+        )
+        self._device_in_service = Gauge(
+            "farfunc_device_in_service",
+            "1, or 0 for a device that has failed or is drained.",
+            ("device",),
+            registry=self._registry,
+        )
         self._plan_bytes = Gauge("farfunc_plan_bytes", "Memory that plans take.", registry=self._registry)
         self._workers_ready = Gauge("farfunc_workers_ready", "Workers that take requests.", registry=self._registry)
         # To find a label's own counter takes longer than to count.
@@ -105,6 +122,11 @@ class Metrics:
         for stage in STAGES:
             self._plans.labels(stage).set_function(partial(plans, stage))
         self._plan_bytes.set_function(plan_bytes)
+
+    def observe_device(self, device: str, seconds: Callable[[], float], is_in_service: Callable[[], float]) -> None:
+        """Say where the values of a device's gauges come from."""
+        self._device_seconds.labels(device).set_function(seconds)
+        self._device_in_service.labels(device).set_function(is_in_service)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""

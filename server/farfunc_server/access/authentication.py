@@ -63,6 +63,11 @@ class Authentication:
         self._tenant_claim = settings.oidc_tenant_claim
         self._role_claim = settings.oidc_role_claim
         self._verifier = verifier
+        self._weights: dict[str, float] = {}
+
+    def weight(self, tenant: str) -> float:
+        """The share of the devices of a tenant whose requests were let in, as it was when one was last checked."""
+        return self._weights.get(tenant, 1.0)
 
     def known(self, headers: Headers) -> Principal | None:
         """Who makes a request, if that was found out a moment ago."""
@@ -112,11 +117,11 @@ class Authentication:
     def _operating(self, wanted: str | None) -> _Checked:
         """The operator may act for any tenant."""
         if wanted is None:
-            return _Checked(OPERATOR, _FOREVER)
+            return self._accepted(OPERATOR, _FOREVER)
         tenant = self._credentials.tenants.get(wanted)
         if tenant is None:
             raise _not_a_member(wanted)
-        return _Checked(replace(OPERATOR, tenant=tenant.id), _FOREVER)
+        return self._accepted(replace(OPERATOR, tenant=tenant.id), _FOREVER)
 
     def _bearing(self, text: str, wanted: str | None) -> _Checked | None:
         found = self._credentials.tokens.check(text)
@@ -125,7 +130,7 @@ class Authentication:
         token, end = found
         if wanted not in (None, token.tenant) and self._credentials.tenants.find(token.tenant).name != wanted:
             raise _not_a_member(str(wanted))
-        return _Checked(Principal(token.tenant, token.role, token.id), end)
+        return self._accepted(Principal(token.tenant, token.role, token.id), end)
 
     def _vouched_for(self, issuer: str, claims: Claims, wanted: str | None) -> _Checked:
         tenants, members = self._credentials.tenants, self._credentials.members
@@ -148,7 +153,13 @@ class Authentication:
             if tenant is None or tenant.id not in roles:
                 raise _not_a_member(wanted)
             id = tenant.id
-        return _Checked(Principal(id, roles[id], subject=claims.subject), claims.expires)
+        return self._accepted(Principal(id, roles[id], subject=claims.subject), claims.expires)
+
+    def _accepted(self, principal: Principal, end: float) -> _Checked:
+        tenant = self._credentials.tenants.get(principal.tenant)
+        if tenant is not None:
+            self._weights[tenant.id] = tenant.weight
+        return _Checked(principal, end)
 
 
 def _key(headers: Headers) -> bytes:

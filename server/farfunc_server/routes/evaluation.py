@@ -59,7 +59,7 @@ class TransformName(StrEnum):
     openapi_extra=openapi.body(EvaluateBody, "A safetensors file: see `farfunc_protocol.messages`."),
     responses={
         200: openapi.result("The result, in the form of the request or of Accept.", ResultBody),
-        **openapi.problems(404, 406, 413, 415, 422, 503, 504),
+        **openapi.problems(404, 406, 413, 415, 422, 429, 503, 504),
     },
 )
 async def evaluate(request: Request) -> Response:
@@ -86,7 +86,7 @@ async def evaluate(request: Request) -> Response:
     openapi_extra=openapi.body(TransformBody, None),
     responses={
         200: openapi.result("The result.", ResultBody),
-        **openapi.problems(404, 406, 413, 415, 422, 503, 504),
+        **openapi.problems(404, 406, 413, 415, 422, 429, 503, 504),
     },
 )
 async def evaluate_transform(request: Request, reference: str, transform: TransformName) -> Response:
@@ -181,7 +181,17 @@ async def _run(
     message = Evaluate(worker_key(identity, principal_of(request).tenant), state["request_id"])
     timing: Timing = state["timing"]
     timing.asked = time.monotonic()
-    job = Job(message, payload, lambda: (store.read(identity),), seconds, asked.kind, asked.rows, timing)
+    job = Job(
+        message,
+        payload,
+        lambda: (store.read(identity),),
+        seconds,
+        asked.kind,
+        asked.rows,
+        timing,
+        asked.alike,
+        principal_of(request).tenant,
+    )
     try:
         answer = await while_connected(request.receive, context.dispatcher.run(job))
         if isinstance(answer, Slices):

@@ -36,7 +36,8 @@ async def inferred_types(
     known = [type for type in types if type is not None]
     if len(known) == len(types):
         return known
-    job = Job(Infer(worker_key(id, tenant), request_id, dict(lengths)), (), lambda: (registry.store.read(id),), seconds)
+    message = Infer(worker_key(id, tenant), request_id, dict(lengths))
+    job = Job(message, (), lambda: (registry.store.read(id),), seconds, alike="infer", tenant=tenant)
     answer = await context.dispatcher.run(job)
     message = None if isinstance(answer, Slices) else answer[0]
     if not isinstance(message, Inferred) or message.outputs is None:

@@ -184,6 +184,19 @@ class TestTenants:
         credentials.recent.forget()
         assert ask(who, token).role == Role.ADMIN
 
+    def test_a_tenants_weight_is_known_with_its_requests(self, provider, storage):
+        credentials = storage.credentials
+        other = credentials.tenants.create("robotics", 3.0)
+        credentials.members.put(other.id, provider.issuer, "ada", Role.MEMBER)
+        who, token = authentication(provider, storage), provider.token()
+        assert who.weight(other.id) == 1.0
+        ask(who, token)
+        assert who.weight(other.id) == 3.0
+        credentials.tenants.change("robotics", weight=2.0)
+        assert who.known(headers(token)) is None  # so that the next request looks it up
+        ask(who, token)
+        assert who.weight(other.id) == 2.0
+
     def test_claims_make_no_operator(self, provider, storage):
         who = authentication(provider, storage, oidc_tenant_claim="tenant", oidc_role_claim="role")
         found = ask(who, provider.token(tenant="default", role="admin", is_operator=True))
