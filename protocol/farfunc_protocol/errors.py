@@ -20,7 +20,8 @@ The tree::
     ├── EvaluationError                (RuntimeError) an operator refused its operands as it ran
     │   └── ForwardModeUnsupported     (NotImplementedError) no forward-mode rule: use jacrev
     ├── FunctionNotFound               (LookupError)
-    ├── Unauthorized
+    ├── Unauthorized                   no token, or not one that the server takes
+    ├── Forbidden                      (PermissionError) who asks is known, and may not do this
     ├── TooManyRequests                the tenant has as many waiting as it may: come back after ``retry_after`` seconds
     ├── ServerError                    (RuntimeError) the service, not the request, is at fault
     │   ├── ServerBusy                 the queue is full: come back after ``retry_after`` seconds
@@ -49,6 +50,7 @@ __all__ = [
     "DevicesUnavailable",
     "EvaluationError",
     "FarfuncError",
+    "Forbidden",
     "ForwardModeUnsupported",
     "FunctionNotFound",
     "InvalidArray",
@@ -260,9 +262,15 @@ class FunctionNotFound(FarfuncError, LookupError):
 
 
 class Unauthorized(FarfuncError):
-    """The token is missing, or is not one that this server knows."""
+    """The token is missing, or is not one that this server takes: it may have expired, or been revoked."""
 
     code, status, title = "unauthorized", 401, "Unauthorized"
+
+
+class Forbidden(FarfuncError, PermissionError):
+    """The server knows who asks, and the role does not allow this."""
+
+    code, status, title = "forbidden", 403, "Forbidden"
 
 
 class TooManyRequests(FarfuncError):

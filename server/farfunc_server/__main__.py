@@ -1,4 +1,4 @@
-"""``farfunc serve`` and ``python -m farfunc_server``."""
+"""``farfunc serve`` and ``python -m farfunc_server``; ``farfunc tenants``, ``tokens`` and ``db``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
+from farfunc_protocol.errors import FarfuncError
+
 __all__ = ["main"]
 
-_NEEDED = (
+_NEEDED_BY_SERVE = (
     "torch",
     "fastapi",
     "uvicorn",
@@ -19,18 +21,25 @@ _NEEDED = (
     "sqlalchemy",
     "alembic",
 )
-_USAGE = "usage: farfunc serve [options]      (farfunc serve --help lists them)"
+_NEEDED_BY_COMMANDS = ("sqlalchemy", "alembic")
+_COMMANDS = ("tenants", "tokens", "db")
+_USAGE = """\
+usage: farfunc serve [options]      start a server
+       farfunc tenants ...          make, list, rename, weigh and delete the tenants of its storage
+       farfunc tokens ...           make, list, rotate and revoke their tokens
+       farfunc db ...               the version of the storage's schema
+Each lists its options with --help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["serve"]:
-        words = words[1:]
-    elif words and not words[0].startswith("-"):
-        print(f"farfunc: there is no command {words[0]!r}\n{_USAGE}", file=sys.stderr)
+    command = words.pop(0) if words and not words[0].startswith("-") else "serve"
+    if command not in ("serve", *_COMMANDS):
+        print(f"farfunc: there is no command {command!r}\n{_USAGE}", file=sys.stderr)
         return 2
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    needed = _NEEDED_BY_SERVE if command == "serve" else _NEEDED_BY_COMMANDS
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         print(
             f"farfunc: a server needs {', '.join(missing)}, which this environment has not: "
@@ -38,11 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    try:
+        return _run(command, words)
+    except FarfuncError as error:
+        print(f"farfunc: {error}", file=sys.stderr)
+        return 1
 
-    from .serving import serve
-    from .settings import read_settings
 
-    return serve(read_settings(words))
+def _run(command: str, words: Sequence[str]) -> int:
+    if command == "tenants":
+        from .commands.tenants import main as run
+    elif command == "tokens":
+        from .commands.tokens import main as run
+    elif command == "db":
+        from .commands.db import main as run
+    else:
+        from .serving import serve
+        from .settings import read_settings
+
+        return serve(read_settings(words))
+    return run(words)
 
 
 if __name__ == "__main__":

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from farfunc_protocol._version import __version__
 
+from .access.authentication import Authentication, verifier_of
 from .batch_form import MOST_ROWS
 from .metrics import Metrics
 from .registry import Registry
-from .routes import evaluation, functions, service
+from .routes import evaluation, functions, members, openapi, service, shares, tenants, tokens
 from .routes.context import Context
 from .routes.direct import DirectRoute
+from .routes.guard import check_guarded
 from .routes.middleware import RequestMiddleware
 from .routes.problems import add_problem_handlers
 from .scheduling.compilations import Compilations
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.plan_board import PlanBoard
+from .scheduling.shares import Share
 from .settings import Settings
 from .storage import Storage
+from .worker_keys import identity_of
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
 
@@ -44,6 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
     ServerError
         The data folder cannot be used.
     """
+    verifier = verifier_of(settings)
     metrics = Metrics()
     packages = settings.data_dir.absolute() / "plans"
     devices = settings.devices or find_devices()
@@ -60,9 +65,21 @@ def create_app(settings: Settings) -> FastAPI:
         on_restart=lambda device: lost_worker(device),
     )
     storage = Storage(settings.data_dir, settings.database, settings.object_store)
-    compilations = Compilations(packages, storage.functions.read, metrics.compiled) if settings.compile_plans else None
+    authentication = Authentication(settings, storage.credentials, verifier)
+    compilations = None
+    if settings.compile_plans:
+        compilations = Compilations(
+            packages, lambda function: storage.functions.read(identity_of(function)), metrics.compiled
+        )
     board = PlanBoard(compilations)
-    dispatcher = Dispatcher(pool, settings.queue_size, board, most_rows=MOST_ROWS if settings.batching else 1)
+    share = lru_cache(1024)(Share)
+    dispatcher = Dispatcher(
+        pool,
+        settings.queue_size,
+        board,
+        most_rows=MOST_ROWS if settings.batching else 1,
+        shares=lambda tenant: share(authentication.weight(tenant)),
+    )
     context = Context(settings, metrics, storage, Registry(storage.functions), pool, dispatcher, board)
 
     def lost_worker(device: str) -> None:
@@ -113,7 +130,17 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    routers = (functions.router, evaluation.router, service.router)
+    openapi.add_security(app)
+    routers = (
+        shares.router,
+        functions.router,
+        evaluation.router,
+        service.router,
+        members.router,
+        tokens.router,
+        tenants.router,
+    )
+    check_guarded(routers)
     for router in routers:
         app.include_router(router)
     add_problem_handlers(app, [route for router in routers for route in router.routes])
@@ -121,7 +148,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.middleware_stack = RequestMiddleware(
         DirectRoute(app.build_middleware_stack(), path="/v1/evaluate", endpoint=evaluation.evaluate),
         metrics,
-        settings.token,
+        authentication,
         is_closing=lambda: context.is_closing,
     )
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,10 +120,13 @@ class Registry:
                 if len(self._types) > _KEPT_TYPES:
                     self._types.popitem(last=False)
             return types
-        with contextlib.suppress(StorageFailed):  # it is what lists show; nothing depends on it
-            self.store.set_signature(id, signature(known.function, types))
         self._keep(id, replace(known, description=replace(known.description, outputs=tuple(types))))
         return types
+
+    def note_signature(self, tenant: str, id: str, types: Sequence[MaybeType]) -> None:
+        """Have lists show the types that a tenant has asked for."""
+        with contextlib.suppress(StorageFailed):  # nothing depends on it
+            self.store.set_signature(tenant, id, signature(self.get(id).function, types))
 
     def _add(self, tenant: str, read: Callable[[], Any], name: str | None) -> Entry:
         if name is not None:

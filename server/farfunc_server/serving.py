@@ -18,6 +18,7 @@ import uvicorn
 
 from farfunc_protocol.errors import FarfuncError
 
+from .access.exposure import check_exposure
 from .app import create_app
 from .connections import Connection
 from .listening import Listener
@@ -34,6 +35,7 @@ def serve(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit status."""
     start_logging(settings.log_level, quiet={"uvicorn.error": logging.WARNING, "asyncio": logging.WARNING})
     try:
+        check_exposure(settings)
         app = create_app(settings)
         on_file, host, port = settings.uds, settings.host, settings.port
         listener = Listener.on_file(on_file) if on_file is not None else Listener.on_network(host, port)

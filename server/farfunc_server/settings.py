@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["STORAGE", "Settings", "add_options", "given_settings", "read_settings"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -64,7 +64,19 @@ class Settings:
     log_level:
         ``debug``, ``info``, ``warning`` or ``error``.
     token:
-        What ``Authorization: Bearer`` must carry; None to let anyone in.
+        The operator's bearer token.
+    access:
+        ``tokens`` to ask for a token of a tenant; ``off`` to let anyone in, where no other setting names an identity.
+    oidc_issuer, oidc_audience:
+        The OpenID provider whose tokens are taken, and whom they must be meant for.
+    oidc_keys:
+        Where its keys are; None to read it in its configuration.
+    oidc_tenant_claim, oidc_role_claim:
+        The claims that tell the tenant and the role; None for what the members of tenants are.
+    behind_tls:
+        Whether a proxy that speaks TLS stands before it.
+    insecure:
+        Whether it may listen beyond this machine without either.
     stop_with_stdin:
         Whether to stop when the standard input ends, that is with the process that started the server.
     temporary:
@@ -92,8 +104,21 @@ class Settings:
     shutdown_limit: float = 30.0
     log_level: str = "info"
     token: str | None = field(default=None, repr=False)
+    access: str = "off"
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_keys: str | None = None
+    oidc_tenant_claim: str | None = None
+    oidc_role_claim: str | None = None
+    behind_tls: bool = False
+    insecure: bool = False
     stop_with_stdin: bool = False
     temporary: bool = False
+
+    @property
+    def knows_identities(self) -> bool:
+        """Whether it makes a difference who asks."""
+        return self.token is not None or self.oidc_issuer is not None or self.access == "tokens"
 
 
 def _port(text: str) -> int:
@@ -143,6 +168,12 @@ def _switch(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.strip().lower()]
 
 
+def _access(text: str) -> str:
+    if text not in ("off", "tokens"):
+        raise ValueError
+    return text
+
+
 def _level(text: str) -> str:
     if text.lower() not in ("debug", "info", "warning", "error"):
         raise ValueError
@@ -151,7 +182,7 @@ def _level(text: str) -> str:
 
 # (setting, how it is read, what it may be, what it does)
 _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
-    ("host", str, "an address", "address to listen on; beyond 127.0.0.1 set FARFUNC_TOKEN"),
+    ("host", str, "an address", "address to listen on; beyond 127.0.0.1 see --behind-tls"),
     ("port", _port, "a port from 0 to 65535", "port to listen on; 0 takes a free one"),
     ("uds", Path, "a path", "Unix domain socket to listen on instead, for programs of this user"),
     ("data_dir", Path, "a folder", "where functions are kept"),
@@ -170,8 +201,55 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("batching", _switch, "true or false", "evaluate waiting requests of one kind together, where that is faster"),
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
     ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),
+    ("access", _access, "off or tokens", "ask for tokens, which `farfunc tokens create` makes"),
+    ("oidc_issuer", str, "an address", "OpenID provider whose tokens (JWT) are taken"),
+    ("oidc_audience", str, "a name", "what its tokens must have as aud"),
+    ("oidc_keys", str, "an address", "where its keys (JWKS) are; default: as its configuration says"),
+    ("oidc_tenant_claim", str, "a name", "claim that names the tenant; default: the members of tenants tell"),
+    ("oidc_role_claim", str, "a name", "claim that names the role; default: member, or as the members of tenants tell"),
+    ("behind_tls", _switch, "true or false", "a proxy that speaks TLS stands before it"),
+    ("insecure", _switch, "true or false", "listen beyond this machine without identities, or without TLS"),
     ("log_level", _level, "debug, info, warning or error", "what is logged"),
 ]
+
+
+STORAGE = ("data_dir", "database")
+"""The settings that commands beside a server take, too."""
+
+
+def add_options(parser: argparse.ArgumentParser, names: Sequence[str] | None = None) -> None:
+    """Have a parser take settings; all of them, if they are not named."""
+    defaults = Settings()
+    for name, read, _, description in _OPTIONS:
+        if names is not None and name not in names:
+            continue
+        default = getattr(defaults, name)
+        shown = "" if default in (None, ()) else f" [{default}]"
+        # A switch without a value is on.
+        alone: dict[str, Any] = {"nargs": "?", "const": "true"} if read is _switch else {}
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{description}{shown}; FARFUNC_{name.upper()}",
+            **alone,
+        )
+
+
+def given_settings(
+    parser: argparse.ArgumentParser, options: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """What flags, and where there is none variables, say of the settings that a parser takes."""
+    given: dict[str, Any] = {}
+    for name, read, meaning, _ in _OPTIONS:
+        if name not in options:
+            continue
+        for text, source in (
+            (environment.get(f"FARFUNC_{name.upper()}") or None, f"FARFUNC_{name.upper()}"),
+            (options[name], f"--{name.replace('_', '-')}"),
+        ):
+            if text is not None:
+                given[name] = _read(parser, read, text, source, meaning)
+    return given
 
 
 def read_settings(
@@ -182,31 +260,15 @@ def read_settings(
     >>> read_settings(["--port", "0"], {"FARFUNC_PORT": "9", "FARFUNC_TIME_LIMIT": "5"}).time_limit
     5.0
     """
-    defaults = Settings()
     parser = argparse.ArgumentParser(
         prog=prog, description="Start a server that differentiates functions with torch.func.", allow_abbrev=False
     )
-    given: dict[str, Any] = {}
-    for name, read, meaning, description in _OPTIONS:
-        variable = f"FARFUNC_{name.upper()}"
-        default = getattr(defaults, name)
-        shown = "" if default in (None, ()) else f" [{default}]"
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            metavar=name.rpartition("_")[2].upper(),
-            help=f"{description}{shown}; {variable}",
-        )
-        text = environment.get(variable)
-        if text:
-            given[name] = _read(parser, read, text, variable, meaning)
+    add_options(parser)
     parser.add_argument("--stop-with-stdin", action="store_true", help="stop when the standard input ends")
     parser.add_argument("--temporary", action="store_true", help="remove the data folder at the end")
     options = vars(parser.parse_args(arguments))
-    for name, read, meaning, _ in _OPTIONS:
-        if options[name] is not None:
-            given[name] = _read(parser, read, options[name], f"--{name.replace('_', '-')}", meaning)
     return Settings(
-        **given,
+        **given_settings(parser, options, environment),
         token=environment.get("FARFUNC_TOKEN") or None,
         stop_with_stdin=options["stop_with_stdin"],
         temporary=options["temporary"],

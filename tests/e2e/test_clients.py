@@ -232,7 +232,7 @@ class TestTokens:
         monkeypatch.setenv("FARFUNC_TOKEN", "open")
         np.testing.assert_allclose(farfunc.jacfwd(np.sin)(X), DIAGONAL)
 
-    @pytest.mark.parametrize(("token", "words"), [("shut", "is not the server's"), (None, "is missing")])
+    @pytest.mark.parametrize(("token", "words"), [("shut", "not one that this server takes"), (None, "is missing")])
     def test_a_wrong_one_is_said_at_once(self, guarded, token, words):
         with pytest.raises(farfunc.Unauthorized, match=words) as caught:
             farfunc.connect(guarded, token=token)

@@ -359,7 +359,7 @@ def test_health_and_metrics(client):
 def test_openapi_has_an_example_or_a_schema_for_every_body(client):
     document = client.get("/openapi.json").json()
     posts = [path for path, item in document["paths"].items() if "post" in item]
-    assert set(posts) == {"/v1/functions", "/v1/evaluate", "/v1/functions/{reference}/{transform}"}
+    assert set(posts) > {"/v1/functions", "/v1/evaluate", "/v1/functions/{reference}/{transform}"}
     for path in posts:
         content = document["paths"][path]["post"]["requestBody"]["content"]
         assert "example" in content["application/json"]["schema"]

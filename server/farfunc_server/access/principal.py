@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["ANYONE", "DEFAULT_TENANT", "Principal", "Role"]
+__all__ = ["ANYONE", "DEFAULT_TENANT", "OPERATOR", "Principal", "Role"]
 
 DEFAULT_TENANT = "default"
 """The tenant of a server without tenants: of all that was there before there were others."""
@@ -32,6 +32,8 @@ class Principal:
         What may be done with them.
     token:
         The id of the token that was borne; None where there was none.
+    subject:
+        Whom an OpenID provider has vouched for; None where none did.
     is_operator:
         Whether the server itself may be administered, its tenants for example.
     """
@@ -39,8 +41,12 @@ class Principal:
     tenant: str
     role: Role
     token: str | None = None
+    subject: str | None = None
     is_operator: bool = False
 
 
 ANYONE = Principal(DEFAULT_TENANT, Role.ADMIN, is_operator=True)
 """Whoever asks a server that knows no tokens."""
+
+OPERATOR = Principal(DEFAULT_TENANT, Role.ADMIN, token="operator", is_operator=True)
+"""Whoever bears the token that the server was started with."""

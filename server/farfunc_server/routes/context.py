@@ -25,20 +25,23 @@ _MOST_PROBLEMS = 256
 
 
 class LateProblems:
-    """Errors that came when the answer had begun, so that it could not tell them."""
+    """Errors that came when the answer had begun, so that it could not tell them.
+
+    Clients may choose the ids of their requests, and two tenants the same: each is told of its own.
+    """
 
     def __init__(self) -> None:
-        self._errors: OrderedDict[str, FarfuncError] = OrderedDict()
+        self._errors: OrderedDict[tuple[str, str], FarfuncError] = OrderedDict()
 
-    def add(self, request_id: str, error: FarfuncError) -> None:
+    def add(self, tenant: str, request_id: str, error: FarfuncError) -> None:
         """Remember one, for those who ask soon."""
-        self._errors[request_id] = error
+        self._errors[tenant, request_id] = error
         while len(self._errors) > _MOST_PROBLEMS:
             self._errors.popitem(last=False)
 
-    def get(self, request_id: str) -> FarfuncError | None:
-        """The error that ended the answer to a request, if it is remembered."""
-        return self._errors.get(request_id)
+    def get(self, tenant: str, request_id: str) -> FarfuncError | None:
+        """The error that ended the answer to a tenant's request, if it is remembered."""
+        return self._errors.get((tenant, request_id))
 
 
 @dataclass(slots=True)
@@ -70,5 +73,5 @@ def context_of(request: Request) -> Context:
 
 
 def principal_of(request: Request) -> Principal:
-    """Who makes a request."""
+    """Who makes a request; known to every route that is not open."""
     return request.scope["state"]["principal"]

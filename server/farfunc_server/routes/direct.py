@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from farfunc_protocol.errors import FarfuncError
 
+from ..access.permissions import ROUTES, check
 from .problems import problem_response
 
 __all__ = ["DirectRoute"]
@@ -39,6 +40,7 @@ class DirectRoute:
         self._app = app
         self._route = _Route(path)
         self._endpoint = endpoint
+        self._permission = ROUTES["POST", path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -47,6 +49,7 @@ class DirectRoute:
             return
         scope["route"] = self._route
         try:
+            check(scope["state"]["principal"], self._permission)
             response = await self._endpoint(Request(scope, receive, send))
         except FarfuncError as error:
             state = scope["state"]

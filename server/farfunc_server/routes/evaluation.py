@@ -17,6 +17,7 @@ from farfunc_protocol.strict_json import parse_json
 
 from ..scheduling.dispatcher import Job
 from ..scheduling.slices import Slices
+from ..worker_keys import worker_key
 from ..workers.frames import Buffer
 from ..workers.messages import Evaluate, Result
 from . import openapi
@@ -24,6 +25,7 @@ from .calls import Call, read_call
 from .connected import while_connected
 from .context import Context, context_of, principal_of
 from .forms import BINARY, JSON, answer_form, body_form, off_loop, read_body, time_limit
+from .guard import GuardedRoute
 from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
@@ -32,7 +34,7 @@ from .timing import Timing
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["evaluation"])
+router = APIRouter(tags=["evaluation"], route_class=GuardedRoute)
 
 _CALL_MEMBERS = ("args", "kwargs", "seed", "encoding")
 
@@ -128,7 +130,8 @@ async def _evaluate_json(
         )
     started = time.monotonic()
     lengths = await off_loop(size, lambda: read.lengths(function))
-    types = await inferred_types(context, principal_of(request).tenant, id, request.state.request_id, seconds, lengths)
+    tenant = principal_of(request).tenant
+    types = await inferred_types(context, tenant, id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
     call = Call.of(bound)
@@ -154,7 +157,7 @@ async def _answer(
 
     def failed(error: FarfuncError) -> None:
         request.state.error_code = error.code
-        context.late_problems.add(request.state.request_id, error)
+        context.late_problems.add(principal_of(request).tenant, request.state.request_id, error)
         context.metrics.evaluation(error.code)
 
     return SlicedResponse(found, failed, lambda: _evaluated(context, found))
@@ -175,7 +178,7 @@ async def _run(
     store = context.registry.store
     identity = await _identity(request, context, asked.function)
     state = request.scope["state"]
-    message = Evaluate(identity, state["request_id"])
+    message = Evaluate(worker_key(identity, principal_of(request).tenant), state["request_id"])
     timing: Timing = state["timing"]
     timing.asked = time.monotonic()
     job = Job(
@@ -187,7 +190,7 @@ async def _run(
         asked.rows,
         timing,
         asked.alike,
-        tenant=principal_of(request).tenant,
+        principal_of(request).tenant,
     )
     try:
         answer = await while_connected(request.receive, context.dispatcher.run(job))

@@ -21,13 +21,15 @@ from ..storage.functions import Entry
 from . import openapi
 from .context import Context, context_of, principal_of
 from .forms import BINARY, JSON, TEXT, answer_form, body_form, read_body
+from .guard import GuardedRoute
 from .inference import inferred_types
 from .json_text import json_text
 from .models import FunctionBody, FunctionList, FunctionModel
+from .patience import taken_away
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/v1/functions", tags=["functions"])
+router = APIRouter(prefix="/v1/functions", tags=["functions"], route_class=GuardedRoute)
 
 _INFERENCE_SECONDS = 10.0
 _FORMS = {"text": TEXT, "json": JSON, "safetensors": BINARY}
@@ -107,7 +109,7 @@ async def graph(
 @router.delete("/{reference}", status_code=204, summary="Delete a function", responses=openapi.problems(404, 422))
 async def delete(request: Request, reference: str) -> Response:
     """A version, all versions of a name, or a function without a name. A function goes with its last name."""
-    await asyncio.to_thread(context_of(request).registry.store.delete, principal_of(request).tenant, reference)
+    await taken_away(context_of(request).registry.store.delete, principal_of(request).tenant, reference)
     return Response(status_code=204)
 
 
@@ -120,12 +122,12 @@ async def _description(request: Request, context: Context, entry: Entry, ask_wor
     registry = context.registry
     known = await asyncio.to_thread(registry.get, entry.id)
     function, outputs = known.function, known.description.outputs
+    tenant, store = principal_of(request).tenant, registry.store
     if ask_worker and None in outputs and not known.is_symbolic and context.pool.is_ready:
         with contextlib.suppress(FarfuncError):  # a description without the types is better than none
-            outputs = await inferred_types(
-                context, principal_of(request).tenant, entry.id, request.state.request_id, _INFERENCE_SECONDS, {}
-            )
-    tenant, store = principal_of(request).tenant, registry.store
+            outputs = await inferred_types(context, tenant, entry.id, request.state.request_id, _INFERENCE_SECONDS, {})
+    elif ask_worker and None not in outputs and "?" in entry.signature:
+        await asyncio.to_thread(registry.note_signature, tenant, entry.id, outputs)
     names = await asyncio.to_thread(store.names, tenant, entry.id)
     versions = [] if entry.name is None else await asyncio.to_thread(store.versions, tenant, entry.name)
     return {

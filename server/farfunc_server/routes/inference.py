@@ -12,6 +12,7 @@ from farfunc_protocol.graph_json import tensor_type_from_text
 from ..registry import lengths_text
 from ..scheduling.dispatcher import Job
 from ..scheduling.slices import Slices
+from ..worker_keys import worker_key
 from ..workers.messages import Infer, Inferred
 from .context import Context
 
@@ -21,7 +22,7 @@ __all__ = ["inferred_types"]
 async def inferred_types(
     context: Context, tenant: str, id: str, request_id: str, seconds: float, lengths: Mapping[str, int]
 ) -> Sequence[TensorType]:
-    """The types of a function's result leaves, at the lengths of its symbolic dimensions.
+    """The types of the result leaves of a tenant's function, at the lengths of its symbolic dimensions.
 
     Raises
     ------
@@ -35,7 +36,7 @@ async def inferred_types(
     known = [type for type in types if type is not None]
     if len(known) == len(types):
         return known
-    message = Infer(id, request_id, dict(lengths))
+    message = Infer(worker_key(id, tenant), request_id, dict(lengths))
     job = Job(message, (), lambda: (registry.store.read(id),), seconds, alike="infer", tenant=tenant)
     answer = await context.dispatcher.run(job)
     message = None if isinstance(answer, Slices) else answer[0]
@@ -49,6 +50,8 @@ async def inferred_types(
         )
     inferred = tuple(tensor_type_from_text(text) for text in message.outputs)
     await asyncio.to_thread(registry.set_output_types, id, lengths, inferred)
+    if not lengths:
+        await asyncio.to_thread(registry.note_signature, tenant, id, inferred)
     return inferred
 
 

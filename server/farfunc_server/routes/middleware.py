@@ -1,8 +1,7 @@
-"""What every request passes: its id, the token, the counters, the log, and the last net for errors."""
+"""What every request passes: its id, who makes it, the counters, the log, and the last net for errors."""
 
 from __future__ import annotations
 
-import hmac
 import itertools
 import logging
 import re
@@ -14,9 +13,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from farfunc_protocol.errors import FarfuncError, ServerBusy, Unauthorized
+from farfunc_protocol.errors import FarfuncError, ServerBusy
 
-from ..access.principal import ANYONE
+from ..access.authentication import Authentication
 from ..logs import log_request
 from ..metrics import Metrics
 from .encoding import CompressedSend, accepts_zstd
@@ -34,8 +33,9 @@ _OPEN_WHILE_CLOSING = ("/healthz", "/readyz", "/metrics")
 class RequestMiddleware:
     """Wraps the whole application.
 
-    It leaves in ``scope["state"]``: ``request_id``; ``headers``, a dictionary by name in lower case; ``timing``,
-    which is sent as ``Server-Timing`` once the body was read; and takes from there ``error_code``.
+    It leaves in ``scope["state"]``: ``request_id``; ``principal``, for all that is not open; ``headers``, a dictionary
+    by name in lower case; ``timing``, which is sent as ``Server-Timing`` once the body was read; and takes from there
+    ``error_code``.
 
     Parameters
     ----------
@@ -43,16 +43,18 @@ class RequestMiddleware:
         What is wrapped.
     metrics:
         The counters.
-    token:
-        What requests under ``/v1`` must bear; None to let all in.
+    authentication:
+        Knows who makes a request. It is asked before anything of a body is read.
     is_closing:
         Whether the server is shutting down: then new requests are refused.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, is_closing: Callable[[], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, authentication: Authentication, is_closing: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._metrics = metrics
-        self._token = None if token is None else token.encode()
+        self._authentication = authentication
         self._is_closing = is_closing
         # Ids that are drawn need be nothing but different, in the logs of several servers, too.
         self._drawn = map((secrets.token_hex(5) + "%06x").__mod__, itertools.count())
@@ -70,7 +72,6 @@ class RequestMiddleware:
         state["request_id"] = request_id
         state["headers"] = headers
         state["timing"] = timing
-        state["principal"] = ANYONE
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -87,8 +88,14 @@ class RequestMiddleware:
         if accepts_zstd(headers.get(b"accept-encoding")):
             outwards = CompressedSend(send_with_id)
         try:
-            refusal = self._refusal(scope, headers)
-            if refusal is not None:
+            try:
+                self._check(scope, headers)
+                path: str = scope["path"]
+                if path.startswith("/v1") or path == "/metrics":
+                    state["principal"] = self._authentication.known(headers) or await self._authentication.principal(
+                        headers
+                    )
+            except FarfuncError as refusal:
                 state["error_code"] = refusal.code
                 await problem_response(refusal, request_id)(scope, receive, outwards)
             else:
@@ -103,24 +110,12 @@ class RequestMiddleware:
         finally:
             self._account(scope, state, status, time.monotonic() - timing.started)
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> FarfuncError | None:
-        path: str = scope["path"]
+    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         if b"host" not in headers and scope["http_version"] == "1.1":
             # RFC 9112, section 3.2
-            return BadRequest("the request has no header Host", where="header.host", remedy="name the server in Host")
-        if self._is_closing() and path not in _OPEN_WHILE_CLOSING:
-            return ServerBusy("the server is shutting down", remedy="try again in a moment", retry_after=1.0)
-        if self._token is None or not path.startswith("/v1"):
-            return None
-        kind, _, token = headers.get(b"authorization", b"").partition(b" ")
-        # The comparison takes the same time wherever the difference is.
-        if kind.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token):
-            return None
-        return Unauthorized(
-            "the bearer token is missing" if not token else "the bearer token is not the server's",
-            where="header.authorization",
-            remedy="send the header Authorization: Bearer <token>, or set FARFUNC_TOKEN for the client",
-        )
+            raise BadRequest("the request has no header Host", where="header.host", remedy="name the server in Host")
+        if self._is_closing() and scope["path"] not in _OPEN_WHILE_CLOSING:
+            raise ServerBusy("the server is shutting down", remedy="try again in a moment", retry_after=1.0)
 
     def _account(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")

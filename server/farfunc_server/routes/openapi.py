@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE
@@ -11,7 +12,7 @@ from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE
 from .forms import BINARY, JSON, TEXT
 from .models import ProblemModel
 
-__all__ = ["body", "problems", "result"]
+__all__ = ["add_security", "body", "problems", "result"]
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
@@ -39,8 +40,27 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": _MEANING[status], "content": content} for status in statuses}
 
 
+def add_security(app: FastAPI) -> None:
+    """Say in the application's document how one says who asks."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = describe()
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["bearer"] = {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token of a tenant, or of the server's OpenID provider; where the server asks for one.",
+        }
+        return document
+
+    app.openapi = described
+
+
 _MEANING = {
-    404: "There is no such function.",
+    401: "The bearer token is missing, or not one that the server takes.",
+    403: "Who asks is known, and may not do this.",
+    404: "There is nothing of the kind, for the one who asks.",
     406: "No form that the client accepts can be given.",
     413: "The body, or what it asks for, is over a limit.",
     415: "The body is of a form that is not read here.",

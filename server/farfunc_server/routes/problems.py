@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE, FarfuncError, InvalidRequest
 from farfunc_protocol.strict_json import shown
 
+from ..storage.missing import NotFound
 from .json_text import json_text
 
 __all__ = [
@@ -30,10 +31,8 @@ __all__ = [
 ]
 
 
-class RouteNotFound(FarfuncError):
+class RouteNotFound(NotFound):
     """There is nothing at the path."""
-
-    code, status, title = "not_found", 404, "Not found"
 
 
 class MethodNotAllowed(FarfuncError):

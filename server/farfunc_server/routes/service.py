@@ -10,14 +10,16 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from farfunc_protocol.ops import OPS
 
 from ..metrics import METRICS_MEDIA_TYPE
+from ..worker_keys import identity_of, tenant_of
 from . import openapi
-from .context import context_of
+from .context import context_of, principal_of
+from .guard import GuardedRoute
 from .models import DeviceModel, HealthModel, OperatorModel, PlanModel, ReadyModel
 from .problems import RouteNotFound, problem_response
 
 __all__ = ["router"]
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 
 
 @router.get("/", include_in_schema=False)
@@ -82,9 +84,16 @@ async def devices(request: Request) -> Response:
 async def plans(request: Request) -> Response:
     """How functions that were evaluated are run on each device, what each plan has done and what it cost to make.
 
-    Most recently used first, as the device's worker last told it: not more than a second ago while it is in use.
+    Those of the tenant that asks, and for the operator all; most recently used first, as the device's worker last told
+    it: not more than a second ago while it is in use.
     """
-    return JSONResponse({"plans": context_of(request).board.plans()})
+    principal = principal_of(request)
+    found = [
+        {**plan, "function": identity_of(plan["function"])}
+        for plan in context_of(request).board.plans()
+        if principal.is_operator or tenant_of(plan["function"]) == principal.tenant
+    ]
+    return JSONResponse({"plans": found})
 
 
 @router.get(
@@ -100,7 +109,7 @@ async def late_problem(request: Request, request_id: str) -> Response:
     This tells the reason for a while, by the `X-Request-Id` of the answer's header: as the problem that the request
     would have been answered with.
     """
-    error = context_of(request).late_problems.get(request_id)
+    error = context_of(request).late_problems.get(principal_of(request).tenant, request_id)
     if error is None:
         raise RouteNotFound(
             f"no answer to a request {request_id[:64]!r} is known to have been cut off",

@@ -78,6 +78,9 @@ class Database:
         if not self.is_shared:
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        self._watch: sqlite3.Connection | None = None
+        self._unknown = 0
+        self._watch_lock = threading.Lock()
         # SQLite has one writer at a time: here they wait for each other in order, in the database they would poll.
         self._writer = contextlib.nullcontext() if self.is_shared else threading.Lock()
 
@@ -105,6 +108,21 @@ class Database:
         with self._told(), self._writer, engine.begin() as connection:
             yield connection
 
+    def changes(self) -> int:
+        """A number that is another one once somebody has written to it, this process or another; SQLite alone has it.
+
+        It takes some microseconds, and waits for nobody.
+        """
+        with self._watch_lock:
+            if self._watch is None:
+                # A connection of its own, since it tells what others have written.
+                self._watch = sqlite3.connect(str(self.url.database), check_same_thread=False, timeout=1.0)
+            try:
+                return self._watch.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error:  # whoever looks something up is told why
+                self._unknown -= 1
+                return self._unknown
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         try:
@@ -126,6 +144,10 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        with self._watch_lock:
+            if self._watch is not None:
+                self._watch.close()
+                self._watch = None
         self.engine.dispose()
 
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from farfunc_protocol.document import identity
-from farfunc_protocol.errors import FunctionNotFound, InvalidRequest, ServerError
+from farfunc_protocol.errors import Forbidden, FunctionNotFound, InvalidRequest, ServerError
 from farfunc_protocol.messages import check_reference
 
 from .database import Database, insert_missing
 from .objects import Objects
 from .recent import Recent
-from .schema import blobs, counters, functions, names
+from .schema import blobs, counters, functions, names, shares
 
 __all__ = ["Entry", "FunctionStore", "check_name"]
 
@@ -119,13 +119,16 @@ class FunctionStore:
             connection.execute(blobs.update().where(blobs.c.digest == id).values(used=time.time()))
             return connection.scalar(sa.select(blobs.c.key).where(blobs.c.digest == id)) or key
 
-    def set_signature(self, id: str, signature: str) -> None:
-        """Say it better than :meth:`add` could; a content has one signature, whoever has it."""
+    def set_signature(self, tenant: str, id: str, signature: str) -> None:
+        """Say it better than :meth:`add` could. Others that have the function are not told what one has found out."""
+        chosen = functions.c.tenant == tenant, functions.c.id == id
         with self._database.write() as connection:
-            connection.execute(functions.update().where(functions.c.id == id).values(signature=signature))
+            connection.execute(functions.update().where(*chosen).values(signature=signature))
 
     def find(self, tenant: str, reference: str) -> Entry:
         """Look up ``sha256:<hex>``, ``name`` (its latest version) or ``name@version``.
+
+        An identity may be that of a function which another tenant shares.
 
         Raises
         ------
@@ -135,7 +138,18 @@ class FunctionStore:
         """
         check_reference(reference)
         with self._database.read() as connection:
+            found = _find(connection, tenant, reference) or _find_shared(connection, tenant, reference)
+            return _required(found, reference)
+
+    def find_own(self, tenant: str, reference: str) -> Entry:
+        """The same, among the tenant's own functions."""
+        check_reference(reference)
+        with self._database.read() as connection:
             return _required(_find(connection, tenant, reference), reference)
+
+    def forget(self) -> None:
+        """Something has been taken away: return when no server goes by it."""
+        self._recent.forget()
 
     def known(self, tenant: str, reference: str) -> bool:
         """Whether a reference is an identity that was found a moment ago, so that it need not be looked up again."""
@@ -209,12 +223,21 @@ class FunctionStore:
         Raises
         ------
         FunctionNotFound
+        Forbidden
+            Another tenant shares it.
         InvalidRequest
             A function is asked by its identity and has names.
         """
         check_reference(reference)
         with self._database.write() as connection:
-            entry = _required(_find(connection, tenant, reference), reference)
+            entry = _find(connection, tenant, reference)
+            if entry is None and _find_shared(connection, tenant, reference) is not None:
+                raise Forbidden(
+                    "the function belongs to a tenant that shares it with yours",
+                    where="reference",
+                    remedy="ask that tenant to take it back: GET /v1/functions/shared names it",
+                )
+            entry = _required(entry, reference)
             if entry.name is None and (named := _names(connection, tenant, entry.id)):
                 raise InvalidRequest(
                     f"the function is named {', '.join(named[:5])}", where="reference", remedy="delete its names"
@@ -226,6 +249,7 @@ class FunctionStore:
             connection.execute(names.delete().where(*chosen))
             for id in {*ids, entry.id}:
                 if not _names(connection, tenant, id):
+                    connection.execute(shares.delete().where(shares.c.tenant == tenant, shares.c.id == id))
                     connection.execute(functions.delete().where(functions.c.tenant == tenant, functions.c.id == id))
         self._recent.forget()
         self.collect()
@@ -255,6 +279,7 @@ class FunctionStore:
             _log.error("the file of %s is gone: the function and its names are deleted", id)
             with self._database.write() as connection:
                 connection.execute(names.delete().where(names.c.id == id))
+                connection.execute(shares.delete().where(shares.c.id == id))
                 connection.execute(functions.delete().where(functions.c.id == id))
                 connection.execute(blobs.delete().where(blobs.c.digest == id))
 
@@ -280,6 +305,15 @@ def _find(connection: sa.Connection, tenant: str, reference: str) -> Entry | Non
         query = query.where(names.c.version == min(int(version), _LARGEST_VERSION))
     row = connection.execute(query.order_by(names.c.version.desc()).limit(1)).one_or_none()
     return None if row is None else Entry(*row)
+
+
+def _find_shared(connection: sa.Connection, tenant: str, reference: str) -> Entry | None:
+    shared = sa.exists().where(
+        shares.c.tenant == functions.c.tenant, shares.c.id == functions.c.id, shares.c.receiver == tenant
+    )
+    query = _UNNAMED.where(functions.c.id == reference, shared).order_by(functions.c.created, functions.c.tenant)
+    row = connection.execute(query.limit(1)).one_or_none()
+    return None if row is None else Entry(reference, None, None, *row)
 
 
 def _names(connection: sa.Connection, tenant: str, id: str) -> list[str]:
@@ -318,5 +352,11 @@ def check_name(name: str) -> str:
             f"{name[:200]!r} is not a name",
             where="query.name",
             remedy="use 1 to 128 letters, digits, '_', '.' and '-', a letter or '_' first",
+        )
+    if name == "shared":
+        raise InvalidRequest(
+            "'shared' is not a name: GET /v1/functions/shared lists what other tenants share",
+            where="query.name",
+            remedy="choose another name",
         )
     return name

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-__all__ = ["blobs", "counters", "functions", "metadata", "names", "tenants"]
+__all__ = [
+    "blobs",
+    "counters",
+    "functions",
+    "members",
+    "metadata",
+    "names",
+    "shares",
+    "tenants",
+    "tokens",
+]
 
 NAMES_OF_CONSTRAINTS = {
     "pk": "pk_%(table_name)s",
@@ -34,6 +44,7 @@ tenants = sa.Table(
     sa.Column("id", _text(), primary_key=True),
     sa.Column("name", _text(), nullable=False, unique=True),
     sa.Column("created", _time(), nullable=False),
+    sa.Column("weight", sa.Double(), nullable=False, server_default="1"),
 )
 """Teams. All else belongs to one of them."""
 
@@ -76,3 +87,44 @@ counters = sa.Table(
     sa.Column("name", _text(), primary_key=True),
     sa.Column("last_version", sa.BigInteger(), nullable=False),  # never given twice, even after one was deleted
 )
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", _text(), primary_key=True),
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), nullable=False, index=True),
+    sa.Column("label", sa.Text(), nullable=False),
+    sa.Column("role", _text(), nullable=False),
+    sa.Column("prefix", _text(), nullable=False, unique=True),  # what may be seen of it, and finds it
+    sa.Column("digest", _text(), nullable=False),  # the SHA-256 of its text, which is nowhere
+    sa.Column("created", _time(), nullable=False),
+    sa.Column("expires", _time(), nullable=True),
+    sa.Column("revoked", _time(), nullable=True),
+    sa.Column("used", _time(), nullable=True),  # to the minute
+    sa.Column("old_digest", _text(), nullable=True),  # before the last rotation
+    sa.Column("old_expires", _time(), nullable=True),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("tenant", sa.ForeignKey(tenants.c.id), primary_key=True),
+    sa.Column("issuer", _text(), primary_key=True),
+    sa.Column("subject", _text(), primary_key=True),
+    sa.Column("role", _text(), nullable=False),
+    sa.Column("created", _time(), nullable=False),
+    sa.Index("ix_members_subject", "issuer", "subject"),
+)
+"""People and programs that an OpenID provider vouches for. One may be in several tenants."""
+
+shares = sa.Table(
+    "shares",
+    metadata,
+    sa.Column("tenant", _text(), primary_key=True),  # whose function it is
+    sa.Column("id", _text(), primary_key=True),
+    sa.Column("receiver", sa.ForeignKey(tenants.c.id), primary_key=True),
+    sa.Column("created", _time(), nullable=False),
+    sa.ForeignKeyConstraint(["tenant", "id"], ["functions.tenant", "functions.id"], name="fk_shares_function"),
+    sa.Index("ix_shares_receiver", "receiver", "id"),
+)
+"""Functions that another tenant may read and evaluate, by their identities."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,12 +11,15 @@ from sqlalchemy import exc
 
 from farfunc_protocol.errors import ServerError, StorageFailed
 
+from .credentials import Credentials
 from .database import Database, database_url
+from .folder import is_used, lock, make_folder
 from .functions import FunctionStore
 from .objects import objects_at
+from .shares import Shares
 from .upgrading import check_version, migrate
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "usable"]
 
 
 class Storage:
@@ -37,8 +39,10 @@ class Storage:
     ----------
     database, objects:
         Where rows and contents are.
-    functions:
-        Functions and their names.
+    functions, shares:
+        Functions and their names, and which of them are shared.
+    credentials:
+        Who may ask.
 
     Raises
     ------
@@ -49,28 +53,19 @@ class Storage:
 
     def __init__(self, folder: Path, database: str | None = None, object_store: str | None = None) -> None:
         url = database_url(database, folder)
+        make_folder(folder)
         self._lock: IO[str] | None = None
-        try:
-            (folder / "functions").mkdir(parents=True, exist_ok=True)
-            if database is None:
-                self._lock = open(folder / "lock", "w")  # noqa: SIM115 - held until close()
-        except OSError as error:
-            raise ServerError(
-                f"the data folder {folder} cannot be used: {error.strerror}", remedy="give another with --data-dir"
-            ) from None
-        if self._lock is not None:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._lock.close()
-                raise ServerError(
-                    f"another server uses the data folder {folder}", remedy="stop it, or give another with --data-dir"
-                ) from None
+        if database is None:
+            self._lock = lock(folder)
+            if self._lock is None:
+                raise is_used(folder)
         self.objects = objects_at(object_store, folder)
         self.database = Database(url)
         self.functions = FunctionStore(self.database, self.objects)
+        self.shares = Shares(self.database, self.functions, self.functions.forget)
+        self.credentials = Credentials(self.database)
         try:
-            with _usable(self.database, folder):
+            with usable(self.database, folder):
                 if self.database.is_shared:
                     check_version(self.database)
                 else:
@@ -88,7 +83,8 @@ class Storage:
 
 
 @contextlib.contextmanager
-def _usable(database: Database, folder: Path) -> Iterator[None]:
+def usable(database: Database, folder: Path) -> Iterator[None]:
+    """What fails in the block fails for whoever starts a server, and is told so."""
     try:
         yield
     except StorageFailed as error:

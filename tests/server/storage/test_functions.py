@@ -88,7 +88,7 @@ def test_names_that_are_none(name):
 def test_signatures_are_kept_and_corrected(store):
     id = store.add(A, b"a", "(float64[3]) -> ?", "arm").id
     assert store.find(A, "arm").signature == "(float64[3]) -> ?"
-    store.set_signature(id, "(float64[3]) -> float64[3]")
+    store.set_signature(A, id, "(float64[3]) -> float64[3]")
     assert store.page(A, 1)[0].signature == store.find(A, id).signature == "(float64[3]) -> float64[3]"
 
 
