@@ -52,12 +52,26 @@ from ._transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, lin
 if TYPE_CHECKING:
     from . import numpy
     from ._client import AsyncClient, Client
-    from ._default_client import connect, current_client, delete, describe, function, functions, register
+    from ._default_client import (
+        connect,
+        current_client,
+        delete,
+        describe,
+        function,
+        functions,
+        job,
+        jobs,
+        register,
+        submit,
+    )
     from ._functions import FunctionHandle
+    from ._job_session import JobInfo
+    from ._jobs import AsyncJob, Job
     from ._session import FunctionInfo
 
 __all__ = [
     "AsyncClient",
+    "AsyncJob",
     "Client",
     "ConnectionFailed",
     "DataDependentError",
@@ -73,6 +87,8 @@ __all__ = [
     "InvalidArray",
     "InvalidGraph",
     "InvalidRequest",
+    "Job",
+    "JobInfo",
     "LimitExceeded",
     "MutationError",
     "ProtocolError",
@@ -103,11 +119,14 @@ __all__ = [
     "hessian",
     "jacfwd",
     "jacrev",
+    "job",
+    "jobs",
     "jvp",
     "linearize",
     "numpy",
     "register",
     "stack_module_state",
+    "submit",
     "vjp",
     "vmap",
 ]
@@ -115,8 +134,9 @@ __all__ = [
 
 _OF_CLIENTS = frozenset(
     {
-        *("AsyncClient", "Client", "FunctionHandle", "FunctionInfo"),
-        *("connect", "current_client", "delete", "describe", "function", "functions", "register"),
+        *("AsyncClient", "AsyncJob", "Client", "FunctionHandle", "FunctionInfo", "Job", "JobInfo"),
+        *("connect", "current_client", "delete", "describe", "function", "functions", "job", "jobs", "register"),
+        "submit",
     }
 )
 

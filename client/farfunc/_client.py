@@ -19,6 +19,8 @@ from ._address import Address
 from ._connection import AsyncConnection, Connection, Deferred
 from ._default_address import default_address
 from ._functions import FunctionHandle, trace_for_registration
+from ._job_session import JobInfo, JobOptions, JobSession
+from ._jobs import AsyncJob, Job, prepared_job
 from ._map import DEFAULT_CONCURRENCY, check_concurrency, map_async, map_calls
 from ._memory import as_they_are
 from ._session import FunctionInfo, Session
@@ -86,6 +88,7 @@ class Client(Transforms):
     ) -> None:
         self.address = _address(url, token)
         self._session = Session(timeout=timeout, compress=compress)
+        self._jobs = JobSession(self._session)
         self._connection = Connection(self.address, transport)
 
     def __repr__(self) -> str:
@@ -156,6 +159,69 @@ class Client(Transforms):
     def _later(self, question: Mapping[str, Any]) -> Deferred[list[Array]]:
         own = {**question, "arrays": as_they_are(question["arrays"])}
         return self._connection.later(self._session.evaluate(**own))
+
+    def submit(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        label: str | None = None,
+        priority: int = 0,
+        keep: float | None = None,
+        limit: float | None = None,
+        key: str | None = None,
+        webhook: str | None = None,
+        webhook_secret: str | None = None,
+        **kwargs: Any,
+    ) -> Job:
+        """Have a call computed by and by, for what takes minutes or days.
+
+        It is durable when this returns, and survives this program's end and the server's restart.
+
+        Parameters
+        ----------
+        func:
+            What a transform has returned; of another function its value is computed.
+        args, kwargs:
+            What it is called with. An argument that is called as one of the following is given by position.
+        label:
+            A word for it, in lists and in the bar of :meth:`Job.progress`.
+        priority:
+            Among one's own jobs, -100 to 100; the highest first.
+        keep:
+            Seconds that it is kept after its end; None for the server's.
+        limit:
+            Seconds from its start to its end, after which it fails; None for no limit.
+        key:
+            What is submitted twice with one key is one job: the same is returned. None for a new job.
+        webhook, webhook_secret:
+            A URL that is sent a message, signed as Standard Webhooks are, when it has ended.
+
+        >>> import numpy as np
+        >>> import farfunc
+        >>> with farfunc.Client() as client:
+        ...     job = client.submit(client.jacfwd(np.sin), np.zeros(2))
+        ...     job.result()
+        array([[1., 0.],
+               [0., 1.]])
+        """
+        options = JobOptions(label, priority, keep, limit, key, webhook, webhook_secret)
+        question, note, finish = prepared_job(func, args, kwargs, self)
+        info = self._connection.run(self._jobs.submit(question, options, note))
+        return Job(self._connection.run, self._jobs, info, finish)
+
+    def job(self, id: str) -> Job:
+        """Attach to a job, from this process or another than the one that has submitted it.
+
+        Raises
+        ------
+        JobNotFound
+        """
+        info = self._connection.run(self._jobs.describe(id))
+        return Job(self._connection.run, self._jobs, info, None)
+
+    def jobs(self, state: str | None = None) -> list[JobInfo]:
+        """All jobs, newest first; of one state, ``running`` for example, if that is given."""
+        return self._connection.run(self._jobs.list(state))
 
     def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
@@ -253,6 +319,7 @@ class AsyncClient(Transforms):
     ) -> None:
         self.address = _address(url, token)
         self._session = Session(timeout=timeout, compress=compress)
+        self._jobs = JobSession(self._session)
         self._connection = AsyncConnection(self.address, transport)
 
     def __repr__(self) -> str:
@@ -307,6 +374,39 @@ class AsyncClient(Transforms):
         """
         limit = check_concurrency(concurrency)
         return map_async(func, tuple(map(iter, (iterable, *iterables))), self, limit)
+
+    async def submit(
+        self,
+        func: Callable[..., Any],
+        *args: Any,
+        label: str | None = None,
+        priority: int = 0,
+        keep: float | None = None,
+        limit: float | None = None,
+        key: str | None = None,
+        webhook: str | None = None,
+        webhook_secret: str | None = None,
+        **kwargs: Any,
+    ) -> AsyncJob:
+        """Have a call computed by and by; parameters are those of :meth:`Client.submit`."""
+        options = JobOptions(label, priority, keep, limit, key, webhook, webhook_secret)
+        question, note, finish = prepared_job(func, args, kwargs, self)
+        info = await self._connection.run(self._jobs.submit(question, options, note))
+        return AsyncJob(self._connection.run, self._jobs, info, finish)
+
+    async def job(self, id: str) -> AsyncJob:
+        """Attach to a job, from this process or another than the one that has submitted it.
+
+        Raises
+        ------
+        JobNotFound
+        """
+        info = await self._connection.run(self._jobs.describe(id))
+        return AsyncJob(self._connection.run, self._jobs, info, None)
+
+    async def jobs(self, state: str | None = None) -> list[JobInfo]:
+        """All jobs, newest first; of one state, ``running`` for example, if that is given."""
+        return await self._connection.run(self._jobs.list(state))
 
     async def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any

@@ -12,10 +12,24 @@ from ._address import Address
 from ._client import DEFAULT_TIMEOUT, Client
 from ._default_address import default_address, set_connected
 from ._functions import FunctionHandle
+from ._job_session import JobInfo
+from ._jobs import Job
 from ._session import FunctionInfo
+from ._transformed import peel
 from ._transforms import Transforms
 
-__all__ = ["connect", "current_client", "delete", "describe", "function", "functions", "register"]
+__all__ = [
+    "connect",
+    "current_client",
+    "delete",
+    "describe",
+    "function",
+    "functions",
+    "job",
+    "jobs",
+    "register",
+    "submit",
+]
 
 _REMEMBERED = 8
 """Clients that are kept for when a program changes ``FARFUNC_URL`` and goes back."""
@@ -112,6 +126,35 @@ def describe(reference: str) -> FunctionInfo:
 def functions() -> list[FunctionInfo]:
     """All named functions; see :meth:`Client.functions`."""
     return current_client().functions()
+
+
+def submit(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Job:
+    """Have a call computed by and by; see :meth:`Client.submit`.
+
+    >>> import numpy as np
+    >>> import farfunc
+    >>> job = farfunc.submit(farfunc.hessian(lambda x: (x**3).sum()), np.array([1.0, 2.0]))
+    >>> job.result(timeout=60)
+    array([[ 6.,  0.],
+           [ 0., 12.]])
+    """
+    return client_of(func).submit(func, *args, **kwargs)
+
+
+def job(id: str) -> Job:
+    """Attach to a job; see :meth:`Client.job`."""
+    return current_client().job(id)
+
+
+def jobs(state: str | None = None) -> list[JobInfo]:
+    """All jobs, newest first; see :meth:`Client.jobs`."""
+    return current_client().jobs(state)
+
+
+def client_of(func: Callable[..., Any]) -> Client:
+    """The client that a transform was asked of; the current one where it names none."""
+    _, _, named = peel(func)
+    return named if isinstance(named, Client) else current_client()
 
 
 def delete(reference: str) -> None:

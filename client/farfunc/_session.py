@@ -33,7 +33,7 @@ from farfunc_protocol.transforms import FlatTransform
 
 from ._answers import JSON_MEDIA_TYPE, HttpResponse, read_binary, read_json
 
-__all__ = ["Exchange", "FunctionInfo", "HttpRequest", "Session", "why_cut_off"]
+__all__ = ["Exchange", "FunctionInfo", "HttpRequest", "Session", "name_the_line", "why_cut_off"]
 
 Result = TypeVar("Result")
 
@@ -187,15 +187,13 @@ class Session:
         FarfuncError
             Whatever the server answers.
         """
-        message = EvaluateRequest(
-            _identity_of(function), tuple(transforms), tuple(arrays), captures or {}, seed, generator
-        )
         headers = {"content-type": BINARY_MEDIA_TYPE, "accept": BINARY_MEDIA_TYPE}
         seconds = None
         if self.timeout is not None:
             headers["x-timeout"] = f"{self.timeout:g}"
             seconds = self.timeout + _GRACE_SECONDS
-        request = self._post("/v1/evaluate", encode_request(message), headers, seconds)
+        content = self.encoded(function, transforms, arrays, seed, captures, generator)
+        request = self.post("/v1/evaluate", content, headers, seconds)
         try:
             try:
                 response = read_binary((yield request), decode_response)
@@ -203,13 +201,33 @@ class Session:
                 yield from self.upload(function)
                 response = read_binary((yield request), decode_response)
         except FarfuncError as error:
-            _name_the_line(error, function)
+            name_the_line(error, function)
             raise
         return [*response.arrays, *([] if response.generator is None else [response.generator])]
 
-    def _post(
-        self, path: str, content: Sequence[bytes | memoryview], headers: dict[str, str], seconds: float | None
+    def encoded(
+        self,
+        function: Function,
+        transforms: Sequence[FlatTransform],
+        arrays: Sequence[Array],
+        seed: int | None = None,
+        captures: Mapping[int, Array] | None = None,
+        generator: Array | None = None,
+    ) -> builtins.list[bytes | memoryview]:
+        """An evaluation as it is sent; the function goes by its identity."""
+        reference = _identity_of(function)
+        return encode_request(
+            EvaluateRequest(reference, tuple(transforms), tuple(arrays), captures or {}, seed, generator)
+        )
+
+    def post(
+        self,
+        path: str,
+        content: Sequence[bytes | memoryview],
+        headers: dict[str, str],
+        seconds: float | None = _SECONDS,
     ) -> HttpRequest:
+        """A request with a body, compressed if this client compresses."""
         if self._compress is not None:
             headers["accept-encoding"] = "zstd"
             smaller = self._compress(content)
@@ -221,11 +239,11 @@ class Session:
         """Store a function, and give it a name or the next version of one."""
         query = "?" + urlencode({"name": name}) if name is not None else ""
         headers = {"content-type": BINARY_MEDIA_TYPE, "accept": JSON_MEDIA_TYPE}
-        request = self._post(f"/v1/functions{query}", [function_to_bytes(function)], headers, _SECONDS)
+        request = self.post(f"/v1/functions{query}", [function_to_bytes(function)], headers, _SECONDS)
         try:
             return read_json((yield request), FunctionInfo.from_json)
         except FarfuncError as error:
-            _name_the_line(error, function)
+            name_the_line(error, function)
             raise
 
     def greet(self) -> Exchange[None]:
@@ -300,7 +318,7 @@ def _page(document: Any) -> tuple[list[FunctionInfo], str | None]:
 _EQUATION = re.compile(r"(?:body\.graph\.)?equations\[(\d+)\]")
 
 
-def _name_the_line(error: FarfuncError, function: Function) -> None:
+def name_the_line(error: FarfuncError, function: Function) -> None:
     """Say of an equation that the server found fault with on which line of the user's it stands."""
     found = _EQUATION.match(error.where or "")
     number = int(found[1]) if found else len(function.sources)
