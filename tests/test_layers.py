@@ -19,6 +19,7 @@ _MAX_LINES = 600
 # after it. The server's other modules (settings, store, ...) may be imported by all and import none of these.
 _SERVER_LAYERS = (
     ("__main__", "serving", "connections", "app", "routes"),
+    ("jobs",),
     ("scheduling",),
     ("workers",),
     ("evaluation",),

@@ -11,9 +11,12 @@ from fastapi_offline import FastAPIOffline
 from farfunc_protocol._version import __version__
 
 from .batch_form import MOST_ROWS
+from .jobs.changes import Changes
+from .jobs.evaluation import JobEvaluation
+from .jobs.runner import JobRunner
 from .metrics import Metrics
 from .registry import Registry
-from .routes import evaluation, functions, service
+from .routes import evaluation, functions, job_events, job_results, jobs, service, uploads
 from .routes.context import Context
 from .routes.direct import DirectRoute
 from .routes.middleware import RequestMiddleware
@@ -23,6 +26,7 @@ from .scheduling.dispatcher import Dispatcher
 from .scheduling.plan_board import PlanBoard
 from .settings import Settings
 from .storage import Storage
+from .storage.leases import JobLeases
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
 
@@ -62,7 +66,27 @@ def create_app(settings: Settings) -> FastAPI:
     compilations = Compilations(packages, storage.functions.read, metrics.compiled) if settings.compile_plans else None
     board = PlanBoard(compilations)
     dispatcher = Dispatcher(pool, settings.queue_size, board, most_rows=MOST_ROWS if settings.batching else 1)
-    context = Context(settings, metrics, storage, Registry(storage.functions), pool, dispatcher, board)
+    changes = Changes()
+    leases = JobLeases(storage.database, storage.objects, settings.job_lease)
+    runner = JobRunner(
+        storage,
+        leases,
+        JobEvaluation(
+            storage,
+            leases,
+            dispatcher,
+            settings.data_dir,
+            settings.answer_limit,
+            on_change=changes.tell,
+            on_evaluated=lambda seconds, stage: metrics.evaluation("ok", seconds, stage),
+        ),
+        changes,
+        most=2 * len(devices),
+        lease_seconds=settings.job_lease,
+        on_failure=metrics.evaluation,
+    )
+    registry = Registry(storage.functions)
+    context = Context(settings, metrics, storage, registry, pool, dispatcher, board, runner, changes)
 
     def lost_worker(device: str) -> None:
         metrics.worker_restarts.labels(device).inc()
@@ -81,9 +105,11 @@ def create_app(settings: Settings) -> FastAPI:
         pool.start()
         if compilations is not None:
             compilations.start()
+        runner.start()
         try:
             yield
         finally:
+            await runner.stop()
             await dispatcher.stop()
             if compilations is not None:
                 await compilations.stop()
@@ -104,7 +130,15 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    routers = (functions.router, evaluation.router, service.router)
+    routers = (
+        functions.router,
+        evaluation.router,
+        jobs.router,
+        job_events.router,
+        job_results.router,
+        uploads.router,
+        service.router,
+    )
     for router in routers:
         app.include_router(router)
     add_problem_handlers(app, [route for router in routers for route in router.routes])

@@ -101,6 +101,7 @@ class _Server(uvicorn.Server):
     async def _close(self, seconds: float) -> None:
         dispatcher = self._context.dispatcher
         event(_log, logging.INFO, "closing", unfinished=dispatcher.unfinished)
+        await self._context.jobs.stop()  # another server, or this one when it is started again, goes on with them
         dispatcher.close()
         deadline = asyncio.get_running_loop().time() + seconds
         while dispatcher.unfinished and asyncio.get_running_loop().time() < deadline:

@@ -11,9 +11,15 @@ from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE
 from .forms import BINARY, JSON, TEXT
 from .models import ProblemModel
 
-__all__ = ["body", "problems", "result"]
+__all__ = ["binary_body", "body", "problems", "result"]
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+
+def binary_body(description: str) -> dict[str, Any]:
+    """A request body of bytes, whatever they are."""
+    schema = {"type": "string", "format": "binary", "description": description}
+    return {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": schema}}}}
 
 
 def body(json_model: type[BaseModel], binary: str | None) -> dict[str, Any]:
@@ -40,10 +46,12 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _MEANING = {
-    404: "There is no such function.",
+    404: "There is no such function, job or upload.",
     406: "No form that the client accepts can be given.",
+    409: "The state of the job or upload does not allow it.",
     413: "The body, or what it asks for, is over a limit.",
     415: "The body is of a form that is not read here.",
+    416: "There are no such bytes.",
     422: "The request breaks a rule; `where` says at which place, `remedy` what to do.",
     503: "The queue is full, or the worker died twice; `Retry-After` says when to come back.",
     504: "The time limit is over, and the work was stopped.",

@@ -18,6 +18,7 @@ from typing import Protocol
 from farfunc_protocol.errors import FarfuncError, ServerBusy, ServerError, TimeLimitExceeded, WorkerDied, from_problem
 
 from ..batch_form import MOST_ROWS
+from ..logs import event
 from ..workers.frames import Buffer
 from ..workers.messages import (
     Apart,
@@ -81,6 +82,8 @@ class Job:
         As of a :class:`~farfunc_server.scheduling.queue.Ticket`, among the requests of one function.
     moments:
         Is told how the job gets on.
+    resume_at:
+        The cursor of the first slice that is wanted, where those before it are known.
     """
 
     message: Evaluate | Infer
@@ -90,6 +93,7 @@ class Job:
     kind: Hashable = None
     rows: int = 1
     moments: Moments | None = None
+    resume_at: list[int] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -136,7 +140,7 @@ class _Place:
             return NextSlice(self.ticket.number, self.cursor, is_alone), ()
         message = self.job.message
         if isinstance(message, Evaluate):
-            resume_at = None if self.slices is None else self.cursor
+            resume_at = self.job.resume_at if self.slices is None else self.cursor
             message = Evaluate(message.function, message.request_id, self.ticket.number, resume_at)
         return message, self.job.payload
 
@@ -445,8 +449,11 @@ class Dispatcher:
             return
         self._open.add(place)
         if place.slices is None:
-            place.cursor = message.cursor
-            place.slices = Slices(message, partial(self._ask, lane, place), partial(self._leave, place))
+            # What is computed as one begins at its own cursor, whatever it was to go on from.
+            resume_at = place.job.resume_at
+            place.cursor = resume_at if resume_at is not None and message.lengths else message.cursor
+            ask, leave = partial(self._ask, lane, place), partial(self._leave, place)
+            place.slices = Slices(message, ask, leave, place.cursor)
         lane.sliced.append(place)
 
     def _ask(self, lane: _Lane, place: _Place) -> None:
@@ -457,6 +464,15 @@ class Dispatcher:
     def _sliced(self, place: _Place, message: Slice, data: memoryview) -> None:
         """A slice has come."""
         place.deaths = 0
+        event(
+            _log,
+            logging.DEBUG,
+            "slice",
+            request_id=place.job.message.request_id,
+            start=place.cursor,
+            stop=message.cursor,
+            seconds=message.result.seconds,
+        )
         if message.cursor is None:
             place.worker = None
             self._open.discard(place)

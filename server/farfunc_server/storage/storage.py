@@ -12,10 +12,15 @@ from sqlalchemy import exc
 
 from farfunc_protocol.errors import ServerError, StorageFailed
 
+from .contents import Contents
 from .database import Database, database_url
+from .deliveries import DeliveryStore
 from .functions import FunctionStore
+from .jobs import JobStore
+from .leases import Block, blocks_of
 from .objects import objects_at
 from .upgrading import check_version, migrate
+from .uploads import UploadStore
 
 __all__ = ["Storage"]
 
@@ -39,6 +44,8 @@ class Storage:
         Where rows and contents are.
     functions:
         Functions and their names.
+    contents, jobs, uploads, deliveries:
+        Requests of jobs; jobs and what they have computed; requests that arrive in parts; what is to be told of jobs.
 
     Raises
     ------
@@ -69,6 +76,10 @@ class Storage:
         self.objects = objects_at(object_store, folder)
         self.database = Database(url)
         self.functions = FunctionStore(self.database, self.objects)
+        self.contents = Contents(self.database, self.objects)
+        self.jobs = JobStore(self.database, self.objects, self.contents)
+        self.uploads = UploadStore(self.database, self.objects, self.contents)
+        self.deliveries = DeliveryStore(self.database)
         try:
             with _usable(self.database, folder):
                 if self.database.is_shared:
@@ -76,9 +87,16 @@ class Storage:
                 else:
                     migrate(self.database)
                 self.functions.heal()
+                if not self.database.is_shared:
+                    self.jobs.sweep()
+                    self.uploads.sweep()
         except BaseException:
             self.close()
             raise
+
+    def blocks(self, job: str) -> list[Block]:
+        """What has been computed of a job, in order."""
+        return blocks_of(self.database, job)
 
     def close(self) -> None:
         """Close the database and let another server use the folder."""
