@@ -124,6 +124,7 @@ def test_server_imports_neither_the_client_nor_torch_outside_its_workers():
         "anyio",
         "backports",  # zstd, which Python 3.14 has itself
         "compression",
+        "httpx",  # which the client brings; webhooks are sent by it
         "sqlalchemy",
         "alembic",
         "obstore",

@@ -14,6 +14,7 @@ from .batch_form import MOST_ROWS
 from .jobs.changes import Changes
 from .jobs.evaluation import JobEvaluation
 from .jobs.runner import JobRunner
+from .jobs.webhooks import Webhooks
 from .metrics import Metrics
 from .registry import Registry
 from .routes import evaluation, functions, job_events, job_results, jobs, service, uploads
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
             dispatcher,
             settings.data_dir,
             settings.answer_limit,
+            settings.job_block,
             on_change=changes.tell,
             on_evaluated=lambda seconds, stage: metrics.evaluation("ok", seconds, stage),
         ),
@@ -85,6 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         lease_seconds=settings.job_lease,
         on_failure=metrics.evaluation,
     )
+    webhooks = Webhooks(storage.deliveries, allow_private=settings.webhook_private)
     registry = Registry(storage.functions)
     context = Context(settings, metrics, storage, registry, pool, dispatcher, board, runner, changes)
 
@@ -106,9 +109,11 @@ def create_app(settings: Settings) -> FastAPI:
         if compilations is not None:
             compilations.start()
         runner.start()
+        webhooks.start()
         try:
             yield
         finally:
+            await webhooks.stop()
             await runner.stop()
             await dispatcher.stop()
             if compilations is not None:

@@ -63,6 +63,8 @@ class Settings:
         How long jobs and their results are kept after their end, in seconds, unless a job says otherwise.
     job_lease:
         After so many seconds without a word of the server that runs it a job is another's.
+    job_block:
+        Seconds of a job's work that are kept together: as much is done again when its server dies.
     webhook_private:
         Whether webhooks may go to loopback and private addresses.
     shutdown_limit:
@@ -97,6 +99,7 @@ class Settings:
     spare: bool = True
     job_keep: float = 7 * 86400.0
     job_lease: float = 15.0
+    job_block: float = 1.0
     webhook_private: bool = False
     shutdown_limit: float = 30.0
     log_level: str = "info"
@@ -180,6 +183,7 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
     ("job_keep", _seconds, "a number of seconds", "how long a job and its result are kept after its end"),
     ("job_lease", _seconds, "a number of seconds", "without a word of its server for so long a job is another's"),
+    ("job_block", _seconds, "a number of seconds", "work of a job that is kept together, and lost with its server"),
     ("webhook_private", _switch, "true or false", "let webhooks go to loopback and private addresses"),
     ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),
     ("log_level", _level, "debug, info, warning or error", "what is logged"),

@@ -26,29 +26,29 @@ SIN = function_of([f64(3)], lambda b, x: b.add("sin", (x,))[0])
 X = np.array([0.5, 1.0, 2.0])
 
 
-def product(b, x, power=60):
+def product(b, x, power=100):
     """``sin`` of a matrix's power times x: seconds for all rows of its Jacobian."""
-    attributes = {"size": (1000, 1000), "fill_value": 1.0 / 1000, "dtype": "float64"}
-    (matrix,) = b.add("full", (), attributes, types=[f64(1000, 1000)])
+    attributes = {"size": (400, 400), "fill_value": 1.0 / 400, "dtype": "float64"}
+    (matrix,) = b.add("full", (), attributes, types=[f64(400, 400)])
     for _ in range(power):
         (x,) = b.add("mv", (matrix, x))
     return b.add("sin", (x,))[0]
 
 
-LONG = function_of([f64(1000)], product)
-LONG_X = np.linspace(-1.0, 1.0, 1000) + 0.3
+LONG = function_of([f64(400)], product)
+LONG_X = np.linspace(-1.0, 1.0, 400) + 0.3
 
 
 def long_jacobian():
     """As local torch.func has it, of a chain of products that are the mean each."""
-    matrix = torch.full((1000, 1000), 1.0 / 1000, dtype=torch.float64)
+    matrix = torch.full((400, 400), 1.0 / 400, dtype=torch.float64)
     return torch.func.jacrev(lambda x: torch.sin(matrix @ x))(torch.from_numpy(LONG_X)).numpy()
 
 
 @pytest.fixture(scope="module", params=["folder", "pool"])
 def job_server(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("jobs")
-    options, environment = ["--webhook-private", "true"], {}
+    options, environment = ["--webhook-private", "true", "--job-block", "0.1", "--threads", "1"], {}
     if request.param == "pool":
         address, bucket, environment = new_pool(request, folder)
         options += ["--database", address, "--object-store", bucket]

@@ -25,14 +25,11 @@ from ..storage.jobs import Job
 from ..storage.leases import Block, JobLeases
 from ..workers.messages import BlockPlace, Evaluate, Result
 
-__all__ = ["BLOCK_BYTES", "BLOCK_SECONDS", "JobEvaluation"]
+__all__ = ["JobEvaluation"]
 
 _log = logging.getLogger("farfunc.jobs")
 
-BLOCK_SECONDS = 1.0
-"""What a block takes on the device, or by the clock where others want the device, too."""
-
-BLOCK_BYTES = 16 << 20
+_BLOCK_BYTES = 16 << 20
 
 _LONGEST_SECONDS = 30 * 86400.0
 
@@ -50,6 +47,8 @@ class JobEvaluation:
         Where results that are put together may lie meanwhile.
     answer_limit:
         The largest result, in bytes.
+    block_seconds:
+        What a block takes on the device, or half of what it takes by the clock where others want the device, too.
     on_change:
         Called with a job's id when it has come further.
     on_evaluated:
@@ -58,13 +57,14 @@ class JobEvaluation:
 
     def __init__(
         self, storage: Storage, leases: JobLeases, dispatcher: Dispatcher, folder: Path, answer_limit: int,
-        on_change: Callable[[str], None], on_evaluated: Heard,
+        block_seconds: float, on_change: Callable[[str], None], on_evaluated: Heard,
     ) -> None:  # fmt: skip
         self._storage = storage
         self._leases = leases
         self._dispatcher = dispatcher
         self._folder = folder
         self._answer_limit = answer_limit
+        self._block_seconds = block_seconds
         self._on_change = on_change
         self._on_evaluated = on_evaluated
 
@@ -118,11 +118,11 @@ class JobEvaluation:
             places += found
             size += data.nbytes
             spent = max(slices.seconds - seconds, (time.monotonic() - begun) / 2)
-            if size >= BLOCK_BYTES or spent >= BLOCK_SECONDS or slices.cursor is None:
+            if size >= _BLOCK_BYTES or spent >= self._block_seconds or slices.cursor is None:
                 slices.hold()
             if not slices.is_drained:
                 continue
-            if slices.cursor is not None and size < BLOCK_BYTES and spent < BLOCK_SECONDS:
+            if slices.cursor is not None and size < _BLOCK_BYTES and spent < self._block_seconds:
                 continue
             is_last = slices.cursor is None
             content = await asyncio.to_thread(b"".join, parts)
