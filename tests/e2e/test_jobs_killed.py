@@ -34,7 +34,7 @@ COUNT = int(os.environ.get("FARFUNC_JOBS_KILLED", "24"))
 SERVER_KILLS = max(COUNT // 8, 3)
 BLOCK_SECONDS = 0.05
 POWER = 300
-ROWS, LENGTH = 2000, 100
+ROWS, LENGTH = 5000, 100
 
 VMAP = FlatTransform("vmap", {"in_dims": (0,), "out_dims": (0,)})
 GRAD = FlatTransform("grad", {"argnums": (0,)})
@@ -57,7 +57,19 @@ def power(b, x):
 
 
 SUM = function_of([f64(LENGTH)], lambda b, x: b.add("sum", (power(b, x),))[0])
-EACH = function_of([f64(1000)], power)
+COLUMNS = 300
+
+
+def product(b, x):
+    """Means of means: seconds for all columns of its Jacobian."""
+    attributes = {"size": (COLUMNS, COLUMNS), "fill_value": 1.0 / COLUMNS, "dtype": "float64"}
+    (matrix,) = b.add("full", (), attributes, types=[f64(COLUMNS, COLUMNS)])
+    for _ in range(100):
+        (x,) = b.add("mv", (matrix, x))
+    return b.add("sin", (x,))[0]
+
+
+MEANS = function_of([f64(COLUMNS)], product)
 
 
 def asked(number, functions):
@@ -68,8 +80,8 @@ def asked(number, functions):
         x = 1.0 - 0.01 * rng.random((2, LENGTH))
         return evaluation(functions[0], [array(x)], VMAP, GRAD), (POWER + 1) * x**POWER
     if number % 4 == 2:
-        x = 1.0 - 0.01 * rng.random(1000)
-        return evaluation(functions[1], [array(x)], JACFWD), np.diag((POWER + 1) * x**POWER)
+        x = rng.random(COLUMNS)
+        return evaluation(functions[1], [array(x)], JACFWD), np.full((COLUMNS, COLUMNS), np.cos(x.mean()) / COLUMNS)
     x = 1.0 - 0.01 * rng.random((ROWS, LENGTH))
     return evaluation(functions[0], [array(x)], VMAP, GRAD), (POWER + 1) * x**POWER
 
@@ -130,8 +142,9 @@ def service(request, tmp_path):
 def test_many_jobs_while_everything_is_killed(service):
     chance = random.Random(0)
     with open_client(service.url) as client:
-        functions = [register(client, SUM), register(client, EACH)]
+        functions = [register(client, SUM), register(client, MEANS)]
     expected, ids, ends, progress, faults = {}, {}, {}, defaultdict(int), []
+    is_moving = threading.Event()
 
     def submit():
         for number in range(COUNT):
@@ -153,6 +166,8 @@ def test_many_jobs_while_everything_is_killed(service):
                 done = job["progress"]["rows_done"]
                 if done < progress[job["id"]]:
                     faults.append(f"{job['id']}: {done} rows after {progress[job['id']]}")
+                if job["state"] == "running" and done > progress[job["id"]]:
+                    is_moving.set()
                 progress[job["id"]] = done
                 end = (job["state"], job["finished"])
                 if job["finished"] is not None and ends.setdefault(job["id"], end) != end:
@@ -164,7 +179,9 @@ def test_many_jobs_while_everything_is_killed(service):
         thread.start()
     kills = {"server": 0, "worker": 0}
     while len(ends) < COUNT and not faults:
-        time.sleep(chance.uniform(0.1, 1.5))  # the moment is what is drawn
+        is_moving.wait(10.0)
+        time.sleep(chance.uniform(0.0, 0.4))  # the moment is what is drawn
+        is_moving.clear()
         if chance.random() < 0.4 and kills["server"] < SERVER_KILLS:
             service.kill()
             service.start()
@@ -180,6 +197,7 @@ def test_many_jobs_while_everything_is_killed(service):
         thread.join()
     assert not faults
     print(f"{COUNT} jobs, kills: {kills}")
+    assert kills["server"]
     assert len(set(ids.values())) == COUNT
     assert {state for state, _ in ends.values()} == {"succeeded"}, [
         service.persistently(lambda client, id=id: client.get(f"/v1/jobs/{id}")).json()["problem"]
