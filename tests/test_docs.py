@@ -107,10 +107,11 @@ def test_the_format_page_names_every_limit_and_rule():
 
 
 def test_the_http_page_names_every_route():
-    from farfunc_server.routes import evaluation, functions, service
+    from farfunc_server.routes import evaluation, functions, job_events, job_results, jobs, service, uploads
 
     text = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
-    routes = [route for module in (evaluation, functions, service) for route in module.router.routes]
+    modules = (evaluation, functions, job_events, job_results, jobs, service, uploads)
+    routes = [route for module in modules for route in module.router.routes]
     assert [route.path for route in routes if f"`{route.path}`" not in text] == []
 
 
