@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, ServerError, StorageFailed, WorkerDied
 
@@ -68,11 +68,12 @@ class JobRunner:
         self._tasks: list[asyncio.Task[None]] = []
         self._arrival = asyncio.Event()
         self._is_stopping = False
+        self._has_taken_over = False
 
     def start(self) -> None:
         """Begin to claim."""
-        for work in (self._claim_all(), self._hold(), self._forget()):
-            self._tasks.append(asyncio.create_task(work, name="jobs"))
+        for work in (self._claim_all, self._hold, self._forget):
+            self._tasks.append(asyncio.create_task(self._forever(work), name="jobs"))
 
     async def stop(self) -> None:
         """Hand all claims back, so that another server may go on at once."""
@@ -93,9 +94,19 @@ class JobRunner:
             self._running[id][1].cancel()
         self._changes.tell(id)
 
+    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Go on after an error of ours: jobs that nobody claims would wait for a restart."""
+        while True:
+            try:
+                await work()
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and others are to be run
+                _log.exception("the runner of jobs met an error of ours")
+            await asyncio.sleep(_PATIENCE_SECONDS)
+
     async def _claim_all(self) -> None:
-        if not self._is_shared:
+        if not self._is_shared and not self._has_taken_over:
             await self._steadily(asyncio.to_thread, self._leases.take_over)
+            self._has_taken_over = True
         while True:
             self._arrival.clear()
             found = None

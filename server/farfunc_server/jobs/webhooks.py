@@ -80,18 +80,25 @@ class Webhooks:
 
     async def _serve(self) -> None:
         while True:
-            with contextlib.suppress(StorageFailed):
-                while len(self._sending) < _MOST_AT_ONCE:
-                    wait = await asyncio.to_thread(self._store.wait)
-                    if wait is None or wait > 0:
-                        break
-                    delivery = await asyncio.to_thread(self._store.due)
-                    if delivery is None:
-                        break
-                    task = asyncio.create_task(self._deliver(delivery))
-                    self._sending.add(task)
-                    task.add_done_callback(self._sending.discard)
+            try:
+                await self._send_due()
+            except StorageFailed:
+                pass  # it has been logged
+            except Exception:  # noqa: BLE001 - whatever it is, others are to be sent
+                _log.exception("webhooks met an error of ours")
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _send_due(self) -> None:
+        while len(self._sending) < _MOST_AT_ONCE:
+            wait = await asyncio.to_thread(self._store.wait)  # to look costs less than to take
+            if wait is None or wait > 0:
+                return
+            delivery = await asyncio.to_thread(self._store.due)
+            if delivery is None:
+                return
+            task = asyncio.create_task(self._deliver(delivery))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     async def _deliver(self, delivery: Delivery) -> None:
         error, is_final = None, False
