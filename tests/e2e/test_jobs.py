@@ -27,21 +27,21 @@ X = np.array([0.5, 1.0, 2.0])
 
 
 def product(b, x, power=100):
-    """``sin`` of a matrix's power times x: seconds for all rows of its Jacobian."""
-    attributes = {"size": (400, 400), "fill_value": 1.0 / 400, "dtype": "float64"}
-    (matrix,) = b.add("full", (), attributes, types=[f64(400, 400)])
+    """``sin`` of a matrix's power times x: its Jacobian is expected to take so long that it is sliced at once."""
+    attributes = {"size": (700, 700), "fill_value": 1.0 / 700, "dtype": "float64"}
+    (matrix,) = b.add("full", (), attributes, types=[f64(700, 700)])
     for _ in range(power):
         (x,) = b.add("mv", (matrix, x))
     return b.add("sin", (x,))[0]
 
 
-LONG = function_of([f64(400)], product)
-LONG_X = np.linspace(-1.0, 1.0, 400) + 0.3
+LONG = function_of([f64(700)], product)
+LONG_X = np.linspace(-1.0, 1.0, 700) + 0.3
 
 
 def long_jacobian():
     """As local torch.func has it, of a chain of products that are the mean each."""
-    matrix = torch.full((400, 400), 1.0 / 400, dtype=torch.float64)
+    matrix = torch.full((700, 700), 1.0 / 700, dtype=torch.float64)
     return torch.func.jacrev(lambda x: torch.sin(matrix @ x))(torch.from_numpy(LONG_X)).numpy()
 
 

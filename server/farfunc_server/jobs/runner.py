@@ -118,7 +118,9 @@ class JobRunner:
                 self._changes.tell(found.id)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._arrival.wait(), _LOOK_SECONDS if self._is_shared else _IDLE_SECONDS)
+                # Not wait_for, which in Python 3.11 may lose a cancellation that comes with an arrival.
+                async with asyncio.timeout(_LOOK_SECONDS if self._is_shared else _IDLE_SECONDS):
+                    await self._arrival.wait()
 
     async def _claim(self) -> Job | None:
         claiming = asyncio.ensure_future(asyncio.to_thread(self._leases.claim))

@@ -88,7 +88,8 @@ class _EventsResponse(Response):
                 if found is None or found.has_ended or context.is_closing:
                     break
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), longest)
+                    async with asyncio.timeout(longest):
+                        await changed.wait()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _look(self) -> Job | None:
