@@ -236,6 +236,18 @@ def test_one_key_is_one_job(client):
         assert (refused.status_code, refused.json()["code"]) == (422, "idempotency_conflict")
 
 
+def test_an_annotation_is_kept_beside_a_job(client):
+    id = ended(client, submit(client, small(client))["id"])["id"]
+    path = f"/v1/jobs/{id}/annotation"
+    assert client.get(path).json() is None
+    for document in ({"tree": [1, None, "ü"]}, [1, 2]):
+        assert client.put(path, json=document).status_code == 204
+        assert client.get(path).json() == document
+    assert client.put(path, content=b"{", headers={"content-type": "application/json"}).status_code == 422
+    assert client.put(path, json="x" * (1 << 20)).status_code == 413
+    assert client.put("/v1/jobs/job_x/annotation", json={}).status_code == 404
+
+
 def test_a_list_in_pages(client):
     ids = [submit(client, small(client))["id"] for _ in range(3)]
     for id in ids:

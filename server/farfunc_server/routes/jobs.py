@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+
+from farfunc_protocol.strict_json import parse_json
 
 from ..storage.jobs import Job
 from . import openapi
@@ -20,6 +23,8 @@ from .submission import Options, submitted
 __all__ = ["router"]
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_LARGEST_ANNOTATION = 1 << 20
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -104,6 +109,29 @@ async def retry(request: Request, id: str) -> Response:
     context.changes.tell(job.id)
     context.jobs.wake()
     return await _answer(context, job)
+
+
+@router.put(
+    "/{id}/annotation",
+    status_code=204,
+    summary="Annotate a job",
+    openapi_extra=openapi.json_body("Any JSON."),
+    responses=openapi.problems(404, 413, 415, 422),
+)
+async def annotate(request: Request, id: str) -> Response:
+    """Keep a document of your own beside a job, for whoever attaches to it: how its result is to be read, say."""
+    body_form(request, JSON)
+    body = await read_body(request, _LARGEST_ANNOTATION)
+    text = json.dumps(parse_json(body, where="request"), allow_nan=False)
+    await asyncio.to_thread(context_of(request).storage.jobs.annotate, principal_of(request).tenant, id, text)
+    return Response(status_code=204)
+
+
+@router.get("/{id}/annotation", summary="Read a job's annotation", responses=openapi.problems(404))
+async def annotation(request: Request, id: str) -> Response:
+    """As it was put; `null` where nothing was."""
+    job = await asyncio.to_thread(context_of(request).storage.jobs.find, principal_of(request).tenant, id)
+    return _json(None if job.annotation is None else json.loads(job.annotation))
 
 
 @router.delete("/{id}", status_code=204, summary="Delete a job", responses=openapi.problems(404))

@@ -11,7 +11,7 @@ from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE
 from .forms import BINARY, JSON, TEXT
 from .models import ProblemModel
 
-__all__ = ["binary_body", "body", "problems", "result"]
+__all__ = ["binary_body", "body", "json_body", "problems", "result"]
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
@@ -20,6 +20,11 @@ def binary_body(description: str) -> dict[str, Any]:
     """A request body of bytes, whatever they are."""
     schema = {"type": "string", "format": "binary", "description": description}
     return {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": schema}}}}
+
+
+def json_body(description: str) -> dict[str, Any]:
+    """A request body that is any JSON."""
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": {"description": description}}}}}
 
 
 def body(json_model: type[BaseModel], binary: str | None) -> dict[str, Any]:

@@ -94,6 +94,7 @@ class Job:
     idempotency_key: str | None
     asked: str
     webhook: str | None
+    annotation: str | None
     created: float
     started: float | None
     finished: float | None
@@ -270,6 +271,13 @@ class JobStore:
             ended = end(connection, [jobs.c.id == id], "cancelled")
             assert ended is not None
             return ended
+
+    def annotate(self, tenant: str, id: str, annotation: str) -> None:
+        """Keep a document of the client's own beside a job; raises JobNotFound."""
+        change = jobs.update().where(jobs.c.tenant == tenant, jobs.c.id == id).values(annotation=annotation)
+        with self._database.write() as connection:
+            _found(connection, tenant, id)
+            connection.execute(change)
 
     def retry(self, tenant: str, id: str) -> Job:
         """Queue a job again that has failed or was cancelled: it goes on from the blocks that it has.

@@ -108,6 +108,7 @@ jobs = sa.Table(
     sa.Column("idempotency_key", _text()),
     sa.Column("asked", _text(), nullable=False),  # the digest of all that was asked
     sa.Column("webhook", sa.Text()),  # JSON
+    sa.Column("annotation", sa.Text()),  # JSON of the client's own
     # When.
     sa.Column("created", _time(), nullable=False),
     sa.Column("started", _time()),

@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("idempotency_key", _text()),
         sa.Column("asked", _text(), nullable=False),
         sa.Column("webhook", sa.Text()),
+        sa.Column("annotation", sa.Text()),
         sa.Column("created", sa.Double(), nullable=False),
         sa.Column("started", sa.Double()),
         sa.Column("finished", sa.Double()),
