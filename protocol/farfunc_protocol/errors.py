@@ -16,10 +16,18 @@ The tree::
     │   ├── InvalidGraph               carries the number of the rule that was broken
     │   ├── InvalidRequest
     │   ├── UnsupportedVersion
-    │   └── LimitExceeded
+    │   ├── LimitExceeded
+    │   ├── IdempotencyConflict        the key of another request
+    │   └── DigestMismatch             what was uploaded is not what was announced
     ├── EvaluationError                (RuntimeError) an operator refused its operands as it ran
     │   └── ForwardModeUnsupported     (NotImplementedError) no forward-mode rule: use jacrev
     ├── FunctionNotFound               (LookupError)
+    ├── JobNotFound                    (LookupError)
+    ├── UploadNotFound                 (LookupError)
+    ├── JobConflict                    the job's state does not allow it
+    │   ├── JobUnfinished              there is no result yet
+    │   └── JobCancelled               there will be none
+    ├── UploadConflict                 the part does not follow what has arrived
     ├── Unauthorized                   no token, or not one that the server takes
     ├── Forbidden                      (PermissionError) who asks is known, and may not do this
     ├── TooManyRequests                the tenant has as many waiting as it may: come back after ``retry_after`` seconds
@@ -48,14 +56,20 @@ __all__ = [
     "DataDependentError",
     "DeadlineUnreachable",
     "DevicesUnavailable",
+    "DigestMismatch",
     "EvaluationError",
     "FarfuncError",
     "Forbidden",
     "ForwardModeUnsupported",
     "FunctionNotFound",
+    "IdempotencyConflict",
     "InvalidArray",
     "InvalidGraph",
     "InvalidRequest",
+    "JobCancelled",
+    "JobConflict",
+    "JobNotFound",
+    "JobUnfinished",
     "LimitExceeded",
     "MutationError",
     "ProtocolError",
@@ -72,6 +86,8 @@ __all__ = [
     "Unauthorized",
     "UnsupportedOperator",
     "UnsupportedVersion",
+    "UploadConflict",
+    "UploadNotFound",
     "WorkerDied",
     "from_problem",
 ]
@@ -243,6 +259,18 @@ class LimitExceeded(ProtocolError):
     code, status, title = "limit_exceeded", 413, "A limit is exceeded"
 
 
+class IdempotencyConflict(ProtocolError):
+    """The idempotency key was given with another request before."""
+
+    code, title = "idempotency_conflict", "The idempotency key is in use"
+
+
+class DigestMismatch(ProtocolError):
+    """What was uploaded has another digest than was announced."""
+
+    code, title = "digest_mismatch", "The digest differs"
+
+
 class EvaluationError(FarfuncError, RuntimeError):
     """An operator refused its operands while the function was evaluated."""
 
@@ -259,6 +287,42 @@ class FunctionNotFound(FarfuncError, LookupError):
     """The server knows no function by that identity or name."""
 
     code, status, title = "function_not_found", 404, "Function not found"
+
+
+class JobNotFound(FarfuncError, LookupError):
+    """The server knows no job of that id: it never did, or it has expired."""
+
+    code, status, title = "job_not_found", 404, "Job not found"
+
+
+class UploadNotFound(FarfuncError, LookupError):
+    """The server knows no upload of that id, or no uploaded content of that digest."""
+
+    code, status, title = "upload_not_found", 404, "Upload not found"
+
+
+class JobConflict(FarfuncError):
+    """The state of the job does not allow what was asked."""
+
+    code, status, title = "job_conflict", 409, "The job's state does not allow it"
+
+
+class JobUnfinished(JobConflict):
+    """The result of a job that waits or runs was asked for."""
+
+    code, title = "job_unfinished", "The job has not ended"
+
+
+class JobCancelled(JobConflict):
+    """The result of a job that was cancelled was asked for."""
+
+    code, title = "job_cancelled", "The job was cancelled"
+
+
+class UploadConflict(FarfuncError):
+    """A part of an upload does not begin where the parts before it end."""
+
+    code, status, title = "upload_conflict", 409, "The part does not follow"
 
 
 class Unauthorized(FarfuncError):

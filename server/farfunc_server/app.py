@@ -13,9 +13,26 @@ from farfunc_protocol._version import __version__
 
 from .access.authentication import Authentication, verifier_of
 from .batch_form import MOST_ROWS
+from .jobs.changes import Changes
+from .jobs.evaluation import JobEvaluation
+from .jobs.runner import JobRunner
+from .jobs.webhooks import Webhooks
 from .metrics import Metrics
 from .registry import Registry
-from .routes import evaluation, functions, members, openapi, service, shares, tenants, tokens
+from .routes import (
+    evaluation,
+    functions,
+    job_events,
+    job_results,
+    jobs,
+    members,
+    openapi,
+    service,
+    shares,
+    tenants,
+    tokens,
+    uploads,
+)
 from .routes.context import Context
 from .routes.direct import DirectRoute
 from .routes.guard import check_guarded
@@ -27,6 +44,7 @@ from .scheduling.plan_board import PlanBoard
 from .scheduling.shares import Share
 from .settings import Settings
 from .storage import Storage
+from .storage.leases import JobLeases
 from .worker_keys import identity_of
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
@@ -80,7 +98,29 @@ def create_app(settings: Settings) -> FastAPI:
         most_rows=MOST_ROWS if settings.batching else 1,
         shares=lambda tenant: share(authentication.weight(tenant)),
     )
-    context = Context(settings, metrics, storage, Registry(storage.functions), pool, dispatcher, board)
+    changes = Changes()
+    leases = JobLeases(storage.database, storage.objects, settings.job_lease)
+    runner = JobRunner(
+        storage,
+        leases,
+        JobEvaluation(
+            storage,
+            leases,
+            dispatcher,
+            settings.data_dir,
+            settings.answer_limit,
+            settings.job_block,
+            on_change=changes.tell,
+            on_evaluated=lambda seconds, stage: metrics.evaluation("ok", seconds, stage),
+        ),
+        changes,
+        most=2 * len(devices),
+        lease_seconds=settings.job_lease,
+        on_failure=metrics.evaluation,
+    )
+    webhooks = Webhooks(storage.deliveries, allow_private=settings.webhook_private)
+    registry = Registry(storage.functions)
+    context = Context(settings, metrics, storage, registry, pool, dispatcher, board, runner, changes)
 
     def lost_worker(device: str) -> None:
         metrics.worker_restarts.labels(device).inc()
@@ -107,9 +147,13 @@ def create_app(settings: Settings) -> FastAPI:
         pool.start()
         if compilations is not None:
             compilations.start()
+        runner.start()
+        webhooks.start()
         try:
             yield
         finally:
+            await webhooks.stop()
+            await runner.stop()
             await dispatcher.stop()
             if compilations is not None:
                 await compilations.stop()
@@ -135,6 +179,10 @@ def create_app(settings: Settings) -> FastAPI:
         shares.router,
         functions.router,
         evaluation.router,
+        jobs.router,
+        job_events.router,
+        job_results.router,
+        uploads.router,
         service.router,
         members.router,
         tokens.router,

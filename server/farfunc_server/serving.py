@@ -111,6 +111,7 @@ class _Server(uvicorn.Server):
     async def _close(self) -> None:
         dispatcher = self._context.dispatcher
         event(_log, logging.INFO, "closing", unfinished=dispatcher.unfinished)
+        await self._context.jobs.stop()  # another server, or this one when it is started again, goes on with them
         dispatcher.close()
         while dispatcher.unfinished and time.monotonic() < self._deadline:
             await asyncio.sleep(0.02)

@@ -59,6 +59,14 @@ class Settings:
         Whether waiting requests of one kind are evaluated together.
     spare:
         Whether a started process waits to take the place of a worker that dies.
+    job_keep:
+        How long jobs and their results are kept after their end, in seconds, unless a job says otherwise.
+    job_lease:
+        After so many seconds without a word of the server that runs it a job is another's.
+    job_block:
+        Seconds of a job's work that are kept together: as much is done again when its server dies.
+    webhook_private:
+        Whether webhooks may go to loopback and private addresses.
     shutdown_limit:
         Seconds that running evaluations are given when the server is asked to stop.
     log_level:
@@ -101,6 +109,10 @@ class Settings:
     tf32: bool = False
     batching: bool = True
     spare: bool = True
+    job_keep: float = 7 * 86400.0
+    job_lease: float = 15.0
+    job_block: float = 1.0
+    webhook_private: bool = False
     shutdown_limit: float = 30.0
     log_level: str = "info"
     token: str | None = field(default=None, repr=False)
@@ -200,6 +212,10 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("tf32", _switch, "true or false", "let GPUs round the factors of float32 products to ten bits, which is faster"),
     ("batching", _switch, "true or false", "evaluate waiting requests of one kind together, where that is faster"),
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
+    ("job_keep", _seconds, "a number of seconds", "how long a job and its result are kept after its end"),
+    ("job_lease", _seconds, "a number of seconds", "without a word of its server for so long a job is another's"),
+    ("job_block", _seconds, "a number of seconds", "work of a job that is kept together, and lost with its server"),
+    ("webhook_private", _switch, "true or false", "let webhooks go to loopback and private addresses"),
     ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),
     ("access", _access, "off or tokens", "ask for tokens, which `farfunc tokens create` makes"),
     ("oidc_issuer", str, "an address", "OpenID provider whose tokens (JWT) are taken"),

@@ -58,6 +58,21 @@ MAY = {
     "GET /v1/members": ADMINS,
     "PUT /v1/members": ADMINS,
     "DELETE /v1/members": ADMINS,
+    "POST /v1/jobs": WORKERS,
+    "GET /v1/jobs": EVERYONE,
+    "GET /v1/jobs/{id}": EVERYONE,
+    "DELETE /v1/jobs/{id}": WORKERS,
+    "GET /v1/jobs/{id}/events": EVERYONE,
+    "GET /v1/jobs/{id}/result": EVERYONE,
+    "GET /v1/jobs/{id}/annotation": EVERYONE,
+    "PUT /v1/jobs/{id}/annotation": WORKERS,
+    "POST /v1/jobs/{id}/cancel": WORKERS,
+    "POST /v1/jobs/{id}/retry": WORKERS,
+    "POST /v1/uploads": WORKERS,
+    "GET /v1/uploads/{id}": EVERYONE,
+    "HEAD /v1/uploads/{id}": EVERYONE,
+    "PATCH /v1/uploads/{id}": WORKERS,
+    "DELETE /v1/uploads/{id}": WORKERS,
     "GET /v1/tenants": NOBODY,
     "POST /v1/tenants": NOBODY,
     "GET /v1/tenants/{tenant}": NOBODY,
@@ -81,6 +96,8 @@ class Things:
     tenant: str
     request_id: str
     subject: str
+    job: str
+    upload: str
 
     def samples(self, place):
         """Ways to fill the parameters in: (path, query, what of it the client itself has said)."""
@@ -91,8 +108,9 @@ class Things:
                 "token": self.token,
                 "tenant": self.tenant,
                 "request_id": self.request_id,
+                "id": self.upload if "/uploads/" in place else self.job,
             }
-            said = [reference, self.token, self.tenant, self.request_id, self.subject]
+            said = [reference, self.token, self.tenant, self.request_id, self.subject, self.job, self.upload]
             yield place.format(**values), reference, said
 
 
@@ -192,17 +210,22 @@ def prepared(server, client):
         for _ in range(3):
             body = evaluation(id, [array([1.0, 2.0])])
             results(client.post("/v1/evaluate", content=body, headers=BINARY | {"x-request-id": f"of-{who}"}))
+        job = finished_job(client, evaluation(id, [array([1.0, 2.0])]))
+        upload = client.post("/v1/uploads", json={"bytes": 10}).json()["id"]
         member = {"subject": f"ada-of-{who}", "issuer": ISSUER, "role": "member"}
         assert client.put("/v1/members", json=member).status_code == 200
         del client.headers["authorization"]
         own = owner_token["id"] if who == "owners" else spare["id"]
-        things[who] = Things((id, name, f"{name}@1"), own, tenants[who], f"of-{who}", f"ada-of-{who}")
+        references = (id, name, f"{name}@1")
+        things[who] = Things(references, own, tenants[who], f"of-{who}", f"ada-of-{who}", job, upload)
     nothing = Things(
         (identity(b"nothing"), "function-of-nobody", "function-of-nobody@1"),
         "0" * 12,
         "t" + "0" * 16,
         "of-nobody",
         "ada-of-nobody",
+        "job_" + "0" * 16,
+        "upload_" + "0" * 16,
     )
     revoked, expired = token("others", ADMIN), token("others", ADMIN, seconds=1)
     assert client.get("/v1/me", headers=bearer(revoked["text"])).status_code == 200
@@ -233,6 +256,17 @@ def prepared(server, client):
         bad,
         f"Bearer {owner_token['text']}",
     )
+
+
+def finished_job(client, content):
+    answer = client.post("/v1/jobs", content=content, headers=BINARY)
+    assert answer.status_code == 201, answer.text
+    deadline = time.monotonic() + 60
+    while (job := client.get(f"/v1/jobs/{answer.json()['id']}").json())["state"] != "succeeded":
+        assert job["state"] in ("queued", "running"), job
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # between two looks, bounded by the deadline
+    return job["id"]
 
 
 @pytest.fixture
@@ -279,6 +313,7 @@ def test_what_the_role_does_not_allow_is_refused_before_anything_is_looked_up(po
 def test_what_is_another_tenants_is_not_there(pool, client):
     """The same bytes for a thing of the owners, asked for by others, as for a thing that nobody has."""
     secrets = [*pool.owner.references, pool.owner.token, pool.owner.tenant, pool.owner.subject]
+    secrets += [pool.owner.job, pool.owner.upload]
     for route in sorted(pool.routes):  # members are deleted before they are put
         place = route.split()[1]
         for role in sorted(MAY[route] & set(ROLES)):
@@ -287,7 +322,7 @@ def test_what_is_another_tenants_is_not_there(pool, client):
                 for sample in things.samples(place):
                     status, text, response = pool.send(client, route, things, sample, pool.tokens[role])
                     answers.append((status, text, response))
-            if "{" not in place and route not in ("POST /v1/evaluate", "DELETE /v1/members", "PUT /v1/members"):
+            if "{" not in place and route not in NAMING:
                 assert all(status in (200, 201) for status, _, _ in answers), (route, answers)
                 for _, _, response in answers:
                     assert not [secret for secret in secrets if secret in response.text], (route, role)
@@ -305,10 +340,15 @@ def test_what_is_another_tenants_is_not_there(pool, client):
     owner = {"authorization": pool.owner_admin}
     for reference in pool.owner.references:
         assert client.get(f"/v1/functions/{reference}", headers=owner).status_code == 200
+    assert client.get(f"/v1/jobs/{pool.owner.job}", headers=owner).json()["state"] == "succeeded"
+    assert client.get(f"/v1/uploads/{pool.owner.upload}", headers=owner).json()["received"] == 0
     assert [member["subject"] for member in client.get("/v1/members", headers=owner).json()["members"]] == [
         pool.owner.subject
     ]
 
+
+NAMING = ("POST /v1/evaluate", "POST /v1/jobs", "DELETE /v1/members", "PUT /v1/members")
+"""Routes without parameters that name something all the same."""
 
 VARYING = {"x-request-id", "server-timing", "date", "content-length"}
 """Of two answers to different requests; lengths follow the names that were asked for."""

@@ -269,3 +269,59 @@ def test_whatever_goes_wrong_with_a_functions_file_is_answered_and_the_device_go
         assert dispatcher.unfinished == 0
 
     asyncio.run(main())
+
+
+def test_a_job_goes_on_from_where_another_process_has_left_it(place):
+    async def main():
+        dispatcher, worker, fresh = place()
+        resumed = Job(Evaluate("f", "0"), (), lambda: (), 60.0, resume_at=[0, 2])
+        waiting = asyncio.ensure_future(dispatcher.run(resumed))
+        await turns()
+        assert worker.answer(Sliced(["float64[4]"], True, [0, 0], [4])).resume_at == [0, 2]
+        assert worker.asked[0][0].cursor == [0, 2]
+        worker.kill()  # before the first slice: the next worker is sent the same cursor
+        other = Worker()
+        fresh(other)
+        assert other.answer(Sliced(["float64[4]"], True, [0, 0], [4])).resume_at == [0, 2]
+        other.answer(Slice(DONE, [], [0, 3]))
+        slices = await waiting
+        assert slices.cursor == [0, 2]
+        await slices.__anext__()
+        assert (slices.cursor, slices.rows) == ([0, 3], (3, 4))
+        other.answer(Slice(DONE, [], None))
+        await slices.__anext__()
+        assert (slices.cursor, slices.rows) == (None, (4, 4))
+
+    asyncio.run(main())
+
+
+def test_what_is_computed_as_one_begins_at_its_beginning(place):
+    async def main():
+        dispatcher, worker, _ = place()
+        resumed = Job(Evaluate("f", "0"), (), lambda: (), 60.0, resume_at=[0, 2])
+        waiting = asyncio.ensure_future(dispatcher.run(resumed))
+        await turns()
+        worker.answer(Sliced(["float64[4]"], True, [-1, 0]))
+        assert worker.answer(Slice(DONE, [], [-1, 16])).cursor == [-1, 0]
+        assert (await waiting).cursor == [-1, 0]
+
+    asyncio.run(main())
+
+
+def test_while_slices_are_held_no_more_are_computed_than_were_asked_for(place):
+    async def main():
+        dispatcher, worker, _ = place()
+        slices = await opened(dispatcher, worker)
+        slices.hold()
+        worker.answer(Slice(DONE, [], [0, 2]))  # was on its way
+        assert not slices.is_drained
+        for _ in range(2):
+            await slices.__anext__()
+        assert slices.is_drained
+        await turns()
+        assert worker.asked == []
+        slices.go_on()
+        assert worker.asked[0][0] == NextSlice(1, [0, 2], worker.asked[0][0].is_alone)
+        assert not slices.is_drained
+
+    asyncio.run(main())

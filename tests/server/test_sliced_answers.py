@@ -9,8 +9,8 @@ import pytest
 
 from farfunc_protocol.errors import LimitExceeded
 from farfunc_protocol.messages import decode_response
-from farfunc_server.routes import sliced_answers
-from farfunc_server.routes.sliced_answers import whole
+from farfunc_server.scheduling import gathering
+from farfunc_server.scheduling.gathering import whole
 from farfunc_server.scheduling.slices import Slices
 from farfunc_server.workers.messages import BlockPlace, Result, Slice, Sliced
 
@@ -27,7 +27,7 @@ def columns():
 
 @pytest.mark.parametrize("in_memory", [0, 1 << 20])
 def test_columns_in_memory_and_in_a_file(tmp_path, monkeypatch, in_memory):
-    monkeypatch.setattr(sliced_answers, "_IN_MEMORY", in_memory)
+    monkeypatch.setattr(gathering, "_IN_MEMORY", in_memory)
     data = asyncio.run(whole(columns(), tmp_path))
     (found,) = decode_response(bytes(data)).arrays
     np.testing.assert_array_equal(found.data, np.tile(np.arange(4.0), (3, 1)))
@@ -40,7 +40,7 @@ def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatc
     def full(fd, start, size):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(sliced_answers, "_IN_MEMORY", 0)
+    monkeypatch.setattr(gathering, "_IN_MEMORY", 0)
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(LimitExceeded, match="No space left"):
         asyncio.run(whole(columns(), tmp_path))

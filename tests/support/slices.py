@@ -6,7 +6,7 @@ import numpy as np
 
 from farfunc_protocol.messages import decode_response
 from farfunc_server.evaluation.slices import Block, Cursor, DeliveredCall, SlicedCall
-from farfunc_server.routes.sliced_answers import Layout
+from farfunc_server.scheduling.gathering import Layout
 from farfunc_server.workers.messages import BlockPlace
 
 __all__ = ["assembled"]

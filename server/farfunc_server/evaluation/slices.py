@@ -307,6 +307,7 @@ class DeliveredCall:
     """
 
     is_in_order = True
+    lengths = ()
 
     def __init__(self, results: Sequence[Array], stage: Stage) -> None:
         self.outputs = tuple(array.type for array in results)
@@ -360,6 +361,7 @@ class SlicedCall:
         self, slicing: Slicing, leaves: Sequence[torch.Tensor], captures: Sequence[torch.Tensor], transfers: Transfers
     ) -> None:
         self.outputs, self.is_in_order = slicing.form.outputs, slicing.form.is_in_order
+        self.lengths = tuple(group.length for group in slicing.form.groups)
         self.stage = Stage.PLAIN
         self._form = slicing.form
         self._slicing = slicing

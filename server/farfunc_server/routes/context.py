@@ -10,6 +10,8 @@ from fastapi import Request
 from farfunc_protocol.errors import FarfuncError
 
 from ..access.principal import Principal
+from ..jobs.changes import Changes
+from ..jobs.runner import JobRunner
 from ..metrics import Metrics
 from ..registry import Registry
 from ..scheduling.dispatcher import Dispatcher
@@ -50,6 +52,8 @@ class Context:
 
     Attributes
     ----------
+    jobs, changes:
+        The jobs that this server runs, and who waits for theirs to change.
     late_problems:
         Why answers ended before they were complete, by request id.
     is_closing:
@@ -63,6 +67,8 @@ class Context:
     pool: Pool
     dispatcher: Dispatcher
     board: PlanBoard
+    jobs: JobRunner
+    changes: Changes
     late_problems: LateProblems = field(default_factory=LateProblems)
     is_closing: bool = False
 

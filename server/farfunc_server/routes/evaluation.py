@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from farfunc_protocol import array_json
 from farfunc_protocol.errors import FarfuncError, InvalidRequest, LimitExceeded
 from farfunc_protocol.json_messages import JsonRequest, encode_json_response, read_json_request
-from farfunc_protocol.messages import decode_response, encode_request
+from farfunc_protocol.messages import EvaluateRequest, decode_response, encode_request
 from farfunc_protocol.strict_json import parse_json
 
 from ..scheduling.dispatcher import Job
+from ..scheduling.gathering import Layout, whole
 from ..scheduling.slices import Slices
 from ..worker_keys import worker_key
 from ..workers.frames import Buffer
@@ -29,10 +31,10 @@ from .guard import GuardedRoute
 from .inference import inferred_types
 from .json_text import json_text
 from .models import EvaluateBody, ResultBody, TransformBody
-from .sliced_answers import GatheredResponse, Layout, SlicedResponse, whole
+from .sliced_answers import GatheredResponse, SlicedResponse
 from .timing import Timing
 
-__all__ = ["router"]
+__all__ = ["bind_json", "identity_of", "router"]
 
 router = APIRouter(tags=["evaluation"], route_class=GuardedRoute)
 
@@ -120,19 +122,8 @@ async def evaluate_transform(request: Request, reference: str, transform: Transf
 async def _evaluate_json(
     request: Request, context: Context, read: JsonRequest, answer: str, seconds: float, size: int
 ) -> Response:
-    id = await _identity(request, context, read.function)
-    function = (await asyncio.to_thread(context.registry.get, id)).function
-    if None in function.constants:
-        raise InvalidRequest(
-            f"the function leaves capture {function.constants.index(None)} open, and JSON has no place for its value",
-            where="request.function",
-            remedy="send the request in binary, with the captures beside the arguments",
-        )
     started = time.monotonic()
-    lengths = await off_loop(size, lambda: read.lengths(function))
-    tenant = principal_of(request).tenant
-    types = await inferred_types(context, tenant, id, request.state.request_id, seconds, lengths)
-    bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
+    bound, result = await bind_json(request, context, read, seconds, size)
     seconds = max(seconds - (time.monotonic() - started), 0.0)
     call = Call.of(bound)
     if answer == BINARY:
@@ -143,6 +134,24 @@ async def _evaluate_json(
         return json_text(encode_json_response(decode_response(data).arrays, result, read.encoding))
 
     return Response(await off_loop(data.nbytes, encode), media_type=JSON)
+
+
+async def bind_json(
+    request: Request, context: Context, read: JsonRequest, seconds: float, size: int
+) -> tuple[EvaluateRequest, Any]:
+    """A request in JSON as one in binary, and the structure of its result; ``size`` is that of the body."""
+    id = await identity_of(request, context, read.function)
+    function = (await asyncio.to_thread(context.registry.get, id)).function
+    if None in function.constants:
+        raise InvalidRequest(
+            f"the function leaves capture {function.constants.index(None)} open, and JSON has no place for its value",
+            where="request.function",
+            remedy="send the request in binary, with the captures beside the arguments",
+        )
+    lengths = await off_loop(size, lambda: read.lengths(function))
+    tenant = principal_of(request).tenant
+    types = await inferred_types(context, tenant, id, request.state.request_id, seconds, lengths)
+    return await off_loop(size, lambda: read.bind(function, types, lengths))
 
 
 async def _answer(
@@ -176,7 +185,7 @@ async def _run(
 ) -> memoryview | Slices:
     """Have a worker evaluate a request; slices are to be closed."""
     store = context.registry.store
-    identity = await _identity(request, context, asked.function)
+    identity = await identity_of(request, context, asked.function)
     state = request.scope["state"]
     message = Evaluate(worker_key(identity, principal_of(request).tenant), state["request_id"])
     timing: Timing = state["timing"]
@@ -207,7 +216,8 @@ async def _run(
     return data
 
 
-async def _identity(request: Request, context: Context, reference: str) -> str:
+async def identity_of(request: Request, context: Context, reference: str) -> str:
+    """The identity of a function of whoever makes the request."""
     store, tenant = context.registry.store, principal_of(request).tenant
     if store.known(tenant, reference):
         return reference

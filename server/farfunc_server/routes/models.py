@@ -18,12 +18,17 @@ __all__ = [
     "FunctionModel",
     "FunctionSummary",
     "HealthModel",
+    "JobBody",
+    "JobList",
+    "JobModel",
     "OperatorModel",
     "PlanModel",
     "ProblemModel",
     "ReadyModel",
     "ResultBody",
     "TransformBody",
+    "UploadBody",
+    "UploadModel",
 ]
 
 _SIN_GRAPH = {
@@ -238,3 +243,93 @@ class ProblemModel(BaseModel):
     remedy: str | None = None
     retry_after: float | None = None
     request_id: str | None = None
+
+
+class WebhookBody(BaseModel):
+    """Where to tell of a job's end."""
+
+    url: str
+    secret: str | None = Field(
+        default=None, description="`whsec_` and 24 to 64 bytes in base64; without it one is drawn, and answered once."
+    )
+
+
+class JobBody(EvaluateBody):
+    """An evaluation as a job; or, in place of `function`, `args` and so on, `input`."""
+
+    input: str | None = Field(default=None, description="The digest of an uploaded content: a binary request.")
+    webhook: WebhookBody | None = None
+
+
+class JobProgress(BaseModel):
+    """How far a job has come."""
+
+    rows_done: int = Field(description="Rows of the result, or samples of the batch, that are safe.")
+    rows_total: int | None = Field(description="Known once the job is evaluated in slices.")
+    fraction: float = Field(description="0 to 1; it never goes backwards.")
+    seconds_left: float | None = Field(description="An estimate, while it runs.")
+
+
+class JobResult(BaseModel):
+    """What a job has to give."""
+
+    bytes: int
+    types: list[str] = Field(description="Of the leaves.")
+    path: str
+
+
+class JobWebhook(BaseModel):
+    """What has been told of a job's end."""
+
+    url: str
+    secret: str | None = Field(default=None, description="In the answer to the submission, and there only.")
+    attempts: int
+    delivered: float | None
+    error: str | None
+
+
+class JobModel(BaseModel):
+    """A job. Times are seconds since 1970."""
+
+    id: str
+    state: str = Field(description="`queued`, `running`, `succeeded`, `failed` or `cancelled`.")
+    function: str
+    transforms: list[Any]
+    label: str | None
+    priority: int
+    created: float
+    started: float | None
+    finished: float | None
+    expires: float | None = Field(description="When it is deleted, result and all.")
+    queue_position: int | None = Field(description="How many of your own jobs come before it, while it is queued.")
+    progress: JobProgress
+    seconds: float = Field(description="On the device.")
+    result: JobResult | None
+    problem: ProblemModel | None = Field(description="Why it has failed.")
+    webhook: JobWebhook | None
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobModel]
+    next: str | None
+
+
+class UploadBody(BaseModel):
+    """What will come."""
+
+    bytes: int = Field(ge=1)
+    digest: str | None = Field(default=None, description="`sha256:` and 64 hexadecimal digits, if it is known.")
+
+
+class UploadModel(BaseModel):
+    """An upload. Times are seconds since 1970."""
+
+    id: str
+    bytes: int
+    received: int = Field(description="Where the next part begins.")
+    digest: str | None
+    content: str | None = Field(description="The digest of the whole, once it has arrived.")
+    created: float
+    expires: float

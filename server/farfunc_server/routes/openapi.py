@@ -12,9 +12,20 @@ from farfunc_protocol.errors import PROBLEM_MEDIA_TYPE
 from .forms import BINARY, JSON, TEXT
 from .models import ProblemModel
 
-__all__ = ["add_security", "body", "problems", "result"]
+__all__ = ["add_security", "binary_body", "body", "json_body", "problems", "result"]
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
+
+
+def binary_body(description: str) -> dict[str, Any]:
+    """A request body of bytes, whatever they are."""
+    schema = {"type": "string", "format": "binary", "description": description}
+    return {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": schema}}}}
+
+
+def json_body(description: str) -> dict[str, Any]:
+    """A request body that is any JSON."""
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": {"description": description}}}}}
 
 
 def body(json_model: type[BaseModel], binary: str | None) -> dict[str, Any]:
@@ -62,8 +73,10 @@ _MEANING = {
     403: "Who asks is known, and may not do this.",
     404: "There is nothing of the kind, for the one who asks.",
     406: "No form that the client accepts can be given.",
+    409: "The state of the job or upload does not allow it.",
     413: "The body, or what it asks for, is over a limit.",
     415: "The body is of a form that is not read here.",
+    416: "There are no such bytes.",
     422: "The request breaks a rule; `where` says at which place, `remedy` what to do.",
     429: "The tenant has as many requests under way as it may; `Retry-After` says when to come back.",
     503: "The queue is full, or the worker died twice; `Retry-After` says when to come back.",

@@ -22,6 +22,7 @@ __all__ = [
     "BadRequest",
     "MethodNotAllowed",
     "NotAcceptable",
+    "RangeNotSatisfiable",
     "RouteNotFound",
     "UnsupportedContentEncoding",
     "UnsupportedMediaType",
@@ -69,6 +70,12 @@ class BadRequest(FarfuncError):
     """What came is not a request as HTTP wants it."""
 
     code, status, title = "bad_request", 400, "Bad request"
+
+
+class RangeNotSatisfiable(FarfuncError):
+    """The range begins behind the end."""
+
+    code, status, title = "range_not_satisfiable", 416, "Range not satisfiable"
 
 
 def problem_response(error: FarfuncError, request_id: str | None, headers: dict[str, str] | None = None) -> Response:

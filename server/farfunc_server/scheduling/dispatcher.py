@@ -21,6 +21,7 @@ from farfunc_protocol.errors import (
 )
 
 from ..batch_form import MOST_ROWS
+from ..logs import event
 from ..workers.frames import Buffer
 from ..workers.messages import (
     Apart,
@@ -180,7 +181,7 @@ class Dispatcher:
             ticket = self.queue.admit(
                 kind, job.rows, tenant=job.tenant, priority=job.priority, cost=cost, seconds=seconds or 0.0
             )
-        place = self._places[ticket] = Place(ticket, job, loop.create_future())
+        place = self._places[ticket] = Place(ticket, job, loop.create_future(), cursor=job.resume_at)
         place.expiry = loop.call_later(job.seconds, self._expire, place)
         if lane is not None:
             self._begin(lane, self._new(lane, (place,)))
@@ -444,8 +445,10 @@ class Dispatcher:
         self._open.add(place)
         lane.open.add(place)
         if place.slices is None:
-            place.cursor = message.cursor
-            place.slices = Slices(message, partial(self._ask, place), partial(self._leave, place))
+            # What is computed as one begins at its own cursor, whatever it was to go on from.
+            resume_at = place.job.resume_at
+            place.cursor = resume_at if resume_at is not None and message.lengths else message.cursor
+            place.slices = Slices(message, partial(self._ask, place), partial(self._leave, place), place.cursor)
         self._wants_slice(place)
 
     def _ask(self, place: Place) -> None:
@@ -466,6 +469,15 @@ class Dispatcher:
         """A slice has come."""
         place.deaths = 0
         self.fleet.answered(lane, (place,))
+        event(
+            _log,
+            logging.DEBUG,
+            "slice",
+            request_id=place.job.message.request_id,
+            start=place.cursor,
+            stop=message.cursor,
+            seconds=message.result.seconds,
+        )
         if message.cursor is None:
             place.worker = None
             self._close(place)

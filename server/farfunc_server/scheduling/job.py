@@ -43,6 +43,8 @@ class Job:
         that is not known.
     tenant, priority:
         Who pays for it, and how much before the tenant's other jobs it goes.
+    resume_at:
+        The cursor of the first slice that is wanted, where those before it are known.
     """
 
     message: Evaluate | Infer
@@ -55,6 +57,7 @@ class Job:
     alike: Hashable = None
     tenant: str = "default"
     priority: int = 0
+    resume_at: list[int] | None = None
 
     @property
     def cost(self) -> Hashable:

@@ -34,12 +34,24 @@ class Slices:
         The types of the result's leaves, as text.
     is_in_order:
         Whether the blocks, one after another, are the bytes that follow the header of a response.
+    lengths:
+        How many rows each group of slices has; empty where the answer was computed as one.
+    cursor:
+        Behind the slices that were taken; None after the last.
     seconds:
-        What the slices that were taken have taken on the device.
+        What they have taken on the device.
     """
 
-    def __init__(self, head: Sliced, ask: Callable[[], None], leave: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        head: Sliced,
+        ask: Callable[[], None],
+        leave: Callable[[], None],
+        cursor: list[int] | None = None,
+    ) -> None:
         self.outputs = head.outputs
+        self.lengths = head.lengths
+        self.cursor: list[int] | None = head.cursor if cursor is None else cursor
         self.is_in_order = head.is_in_order
         self.seconds = 0.0
         self.last: Result | None = None
@@ -48,6 +60,7 @@ class Slices:
         self._waiting: deque[tuple[Slice, memoryview]] = deque()
         self._is_asked = False
         self._is_complete = False
+        self._is_held = False
         self._is_left = False
         self._error: BaseException | None = None
         self._arrival: asyncio.Future[None] | None = None
@@ -99,8 +112,29 @@ class Slices:
         item, data = self._waiting.popleft()
         self.seconds += item.result.seconds
         self.last = item.result
+        self.cursor = item.cursor
         self._ask_if_there_is_room()
         return item.blocks, data
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many rows were taken, and how many there are."""
+        total = sum(self.lengths)
+        return (total if self.cursor is None else sum(self.lengths[: self.cursor[0]]) + self.cursor[1]), total
+
+    def hold(self) -> None:
+        """Have no more slices computed than are on their way, until :meth:`go_on`."""
+        self._is_held = True
+
+    def go_on(self) -> None:
+        """Have others computed again."""
+        self._is_held = False
+        self._ask_if_there_is_room()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether everything that was computed has been taken, and nothing is being computed."""
+        return not self._waiting and not self._is_asked
 
     def close(self) -> None:
         """No more is wanted."""
@@ -110,7 +144,9 @@ class Slices:
             self._leave()
 
     def _ask_if_there_is_room(self) -> None:
-        if self._is_asked or self._is_complete or self._is_left or self._error or len(self._waiting) > _MOST_WAITING:
+        if self._is_asked or self._is_complete or self._is_left or self._is_held or self._error:
+            return
+        if len(self._waiting) > _MOST_WAITING:
             return
         self._is_asked = True
         self._ask()

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from farfunc_protocol.errors import FarfuncError, ServerError, StorageFailed
 
-__all__ = ["Database", "database_url", "insert_missing", "missing_package"]
+__all__ = ["Database", "database_url", "insert_missing", "missing_package", "now_of"]
 
 _log = logging.getLogger("farfunc.storage")
 
@@ -160,6 +161,13 @@ def insert_missing(connection: sa.Connection, table: sa.Table, **values: Any) ->
     """Add a row, unless there is one of its key."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     connection.execute(insert(table).values(**values).on_conflict_do_nothing())
+
+
+def now_of(connection: sa.Connection) -> float:
+    """Seconds since 1970, on the one clock that all servers of a database share: its own."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.scalar(sa.text("SELECT extract(epoch FROM clock_timestamp())")))
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: object) -> None:

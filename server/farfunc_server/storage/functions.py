@@ -1,16 +1,12 @@
 """The functions of tenants: what is known of them in the database, what they are in the object store.
 
-The order of steps makes every moment safe to die at. A content is durable before a row of ``functions`` speaks of it;
-a row of ``blobs`` is there before the content is, so that what a death leaves behind is known, and is collected.
-Equal contents of several tenants are one blob; whoever registers one sends and writes all of it, so that nobody can
-tell from an answer, or from the time that it took, that another has it.
+How contents are kept, and why equal ones of several tenants tell nothing, is said in :mod:`.contents`.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import secrets
 import time
 from dataclasses import dataclass
 
@@ -20,6 +16,7 @@ from farfunc_protocol.document import identity
 from farfunc_protocol.errors import Forbidden, FunctionNotFound, InvalidRequest, ServerError
 from farfunc_protocol.messages import check_reference
 
+from .contents import ABANDONED_SECONDS, UNREFERENCED, Contents
 from .database import Database, insert_missing
 from .objects import Objects
 from .recent import Recent
@@ -32,10 +29,6 @@ _log = logging.getLogger("farfunc.storage")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile("[0-9]{1,9}")
 _LARGEST_VERSION = 2**62
-
-_ABANDONED_SECONDS = 3600.0
-"""So long after it was last wanted a blob that nothing refers to is collected, where other servers may be about to
-refer to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +70,7 @@ class FunctionStore:
         self._database = database
         self._objects = objects
         self._is_shared = database.is_shared
+        self._contents = Contents(database, objects)
         self._recent: Recent[tuple[str, str], bool] = Recent(is_shared=self._is_shared)
 
     def add(self, tenant: str, file: bytes, signature: str, name: str | None = None) -> Entry:
@@ -91,33 +85,19 @@ class FunctionStore:
         """
         if name is not None:
             check_name(name)
-        id = identity(file)
-        while True:
-            key = self._reserve(id, len(file))
-            self._objects.write(key, file)
-            with self._database.write() as connection:
-                held = sa.select(blobs.c.key).where(blobs.c.digest == id).with_for_update(read=True)
-                if connection.scalar(held) != key:
-                    continue  # it was collected before anything referred to it
-                insert_missing(connection, functions, tenant=tenant, id=id, signature=signature, created=time.time())
-                latest = None if name is None else _find(connection, tenant, name)
-                if name is not None and (latest is None or latest.id != id):
-                    version = _next_version(connection, tenant, name)
-                    connection.execute(
-                        names.insert().values(tenant=tenant, name=name, version=version, id=id, created=time.time())
-                    )
-                found = _find(connection, tenant, name or id)  # not what comes or goes a moment later
-            return _required(found, name or id)
 
-    def _reserve(self, id: str, size: int) -> str:
-        """The key under which a content lies, or is to lie."""
-        with self._database.write() as connection:
-            # Where several servers share the store a key is never used twice: so one of them may remove what lies
-            # under a key that it has taken out, while another writes the same content again.
-            key = f"functions/{id.removeprefix('sha256:')}" + (f".{secrets.token_hex(6)}" if self._is_shared else "")
-            insert_missing(connection, blobs, digest=id, key=key, bytes=size, used=time.time())
-            connection.execute(blobs.update().where(blobs.c.digest == id).values(used=time.time()))
-            return connection.scalar(sa.select(blobs.c.key).where(blobs.c.digest == id)) or key
+        def refer(connection: sa.Connection, id: str) -> Entry:
+            insert_missing(connection, functions, tenant=tenant, id=id, signature=signature, created=time.time())
+            latest = None if name is None else _find(connection, tenant, name)
+            if name is not None and (latest is None or latest.id != id):
+                version = _next_version(connection, tenant, name)
+                connection.execute(
+                    names.insert().values(tenant=tenant, name=name, version=version, id=id, created=time.time())
+                )
+            # Found here, not what comes or goes a moment later.
+            return _required(_find(connection, tenant, name or id), name or id)
+
+        return self._contents.keep(file, "functions", refer)
 
     def set_signature(self, tenant: str, id: str, signature: str) -> None:
         """Say it better than :meth:`add` could. Others that have the function are not told what one has found out."""
@@ -252,26 +232,22 @@ class FunctionStore:
                     connection.execute(shares.delete().where(shares.c.tenant == tenant, shares.c.id == id))
                     connection.execute(functions.delete().where(functions.c.tenant == tenant, functions.c.id == id))
         self._recent.forget()
-        self.collect()
+        self._contents.collect()
 
     def collect(self) -> int:
         """Remove contents that nothing refers to; returns how many."""
-        latest = time.time() - (_ABANDONED_SECONDS if self._is_shared else 0.0)
-        unwanted = [blobs.c.used <= latest, ~sa.exists().where(functions.c.id == blobs.c.digest)]
-        with self._database.write() as connection:
-            keys = list(connection.scalars(blobs.delete().where(*unwanted).returning(blobs.c.key)))
-        for key in keys:
-            self._objects.delete(key)
-        return len(keys)
+        return self._contents.collect()
 
     def heal(self) -> None:
         """Put right what a death in the middle of a step, or a hand in the folder, has left."""
-        self.collect()
+        self._contents.collect()
+        ours = blobs.c.key.startswith("functions/", autoescape=True)
         with self._database.read() as connection:
-            digests = {row.key: row.digest for row in connection.execute(sa.select(blobs.c.key, blobs.c.digest))}
+            found = connection.execute(sa.select(blobs.c.key, blobs.c.digest).where(ours))
+            digests = {row.key: row.digest for row in found}
         ages = dict(self._objects.keys("functions"))
         for key, age in ages.items():
-            if key not in digests and (age > _ABANDONED_SECONDS or not self._is_shared):
+            if key not in digests and (age > ABANDONED_SECONDS or not self._is_shared):
                 self._objects.delete(key)
         if self._is_shared:
             return  # what another server adds just now is not missing
@@ -281,7 +257,7 @@ class FunctionStore:
                 connection.execute(names.delete().where(names.c.id == id))
                 connection.execute(shares.delete().where(shares.c.id == id))
                 connection.execute(functions.delete().where(functions.c.id == id))
-                connection.execute(blobs.delete().where(blobs.c.digest == id))
+                connection.execute(blobs.delete().where(blobs.c.digest == id, *UNREFERENCED))
 
 
 _NAMED = sa.select(

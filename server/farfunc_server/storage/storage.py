@@ -11,13 +11,18 @@ from sqlalchemy import exc
 
 from farfunc_protocol.errors import ServerError, StorageFailed
 
+from .contents import Contents
 from .credentials import Credentials
 from .database import Database, database_url
+from .deliveries import DeliveryStore
 from .folder import is_used, lock, make_folder
 from .functions import FunctionStore
+from .jobs import JobStore
+from .leases import Block, blocks_of
 from .objects import objects_at
 from .shares import Shares
 from .upgrading import check_version, migrate
+from .uploads import UploadStore
 
 __all__ = ["Storage", "usable"]
 
@@ -43,6 +48,8 @@ class Storage:
         Functions and their names, and which of them are shared.
     credentials:
         Who may ask.
+    contents, jobs, uploads, deliveries:
+        Requests of jobs; jobs and what they have computed; requests that arrive in parts; what is to be told of jobs.
 
     Raises
     ------
@@ -64,6 +71,10 @@ class Storage:
         self.functions = FunctionStore(self.database, self.objects)
         self.shares = Shares(self.database, self.functions, self.functions.forget)
         self.credentials = Credentials(self.database)
+        self.contents = Contents(self.database, self.objects)
+        self.jobs = JobStore(self.database, self.objects, self.contents)
+        self.uploads = UploadStore(self.database, self.objects, self.contents)
+        self.deliveries = DeliveryStore(self.database)
         try:
             with usable(self.database, folder):
                 if self.database.is_shared:
@@ -71,9 +82,16 @@ class Storage:
                 else:
                     migrate(self.database)
                 self.functions.heal()
+                if not self.database.is_shared:
+                    self.jobs.sweep()
+                    self.uploads.sweep()
         except BaseException:
             self.close()
             raise
+
+    def blocks(self, job: str) -> list[Block]:
+        """What has been computed of a job, in order."""
+        return blocks_of(self.database, job)
 
     def close(self) -> None:
         """Close the database and let another server use the folder."""

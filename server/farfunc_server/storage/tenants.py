@@ -15,7 +15,7 @@ from farfunc_protocol.errors import InvalidRequest
 
 from .database import Database
 from .missing import NotFound
-from .schema import counters, functions, members, shares, tenants, tokens
+from .schema import counters, functions, jobs, members, shares, tenants, tokens, uploads
 
 __all__ = ["Tenant", "Tenants"]
 
@@ -105,7 +105,7 @@ class Tenants:
         return self.find(tenant.id)
 
     def delete(self, reference: str) -> None:
-        """Delete a tenant that has no functions, no members and no token that is good.
+        """Delete a tenant that has no functions, jobs, uploads or members, and no token that is good.
 
         Raises
         ------
@@ -121,6 +121,8 @@ class Tenants:
             "functions": sa.select(functions.c.id).where(functions.c.tenant == tenant.id),
             "members": sa.select(members.c.subject).where(members.c.tenant == tenant.id),
             "tokens": sa.select(tokens.c.id).where(tokens.c.tenant == tenant.id, *good),
+            "jobs": sa.select(jobs.c.id).where(jobs.c.tenant == tenant.id),
+            "uploads": sa.select(uploads.c.id).where(uploads.c.tenant == tenant.id),
         }
         with self._database.write() as connection:
             for what, query in holds.items():
@@ -128,7 +130,7 @@ class Tenants:
                     raise InvalidRequest(
                         f"the tenant {tenant.name!r} still has {what}",
                         where="tenant",
-                        remedy="delete its functions and members, and revoke its tokens, first",
+                        remedy="delete its functions, jobs, uploads and members, and revoke its tokens, first",
                     )
             connection.execute(shares.delete().where(shares.c.receiver == tenant.id))
             connection.execute(tokens.delete().where(tokens.c.tenant == tenant.id))

@@ -203,7 +203,8 @@ class Handler:
         if not isinstance(arrays, tuple):
             self._sliced[message.call] = arrays
             cursor = [-1, 0] if isinstance(arrays, DeliveredCall) else [0, 0]
-            return Sliced([str(type) for type in arrays.outputs], arrays.is_in_order, cursor), ()
+            lengths = list(arrays.lengths)
+            return Sliced([str(type) for type in arrays.outputs], arrays.is_in_order, cursor, lengths), ()
         generator = arrays[-1] if request.generator is not None else None
         results = arrays if generator is None else arrays[:-1]
         if head is not None and self._engine.stage is not Stage.PLAIN:

@@ -278,11 +278,14 @@ class Sliced(Message):
         Whether the blocks, one after another, are the bytes that follow the header of a response.
     cursor:
         Of the first slice.
+    lengths:
+        How many rows each group of slices has; empty where the result is there as a whole.
     """
 
     outputs: list[str]
     is_in_order: bool
     cursor: list[int]
+    lengths: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
