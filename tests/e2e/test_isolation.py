@@ -137,8 +137,10 @@ class Pool:
         headers = {} if authorization is None else {"authorization": authorization}
         schema = self.document["paths"][place][method.lower()].get("requestBody", {}).get("content", {})
         content, query = None, {}
-        if schema:
-            example = dict(schema["application/json"]["schema"]["example"])
+        if schema and "application/json" not in schema:
+            content, headers["content-type"] = b"12", next(iter(schema))
+        elif schema:
+            example = dict(schema["application/json"]["schema"].get("example") or {"bytes": 10})
             if "function" in example:
                 example["function"] = reference
             if "subject" in example:
@@ -224,8 +226,8 @@ def prepared(server, client):
         "t" + "0" * 16,
         "of-nobody",
         "ada-of-nobody",
-        "job_" + "0" * 16,
-        "upload_" + "0" * 16,
+        "job_" + "1" * 24,
+        "upload_" + "1" * 24,
     )
     revoked, expired = token("others", ADMIN), token("others", ADMIN, seconds=1)
     assert client.get("/v1/me", headers=bearer(revoked["text"])).status_code == 200
