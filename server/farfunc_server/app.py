@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,6 +24,7 @@ from .scheduling.dispatcher import Dispatcher
 from .scheduling.plan_board import PlanBoard
 from .settings import Settings
 from .storage import Storage
+from .tracing import start_tracing
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
 
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
         The data folder cannot be used.
     """
     metrics = Metrics()
+    tracing = start_tracing()
     packages = settings.data_dir.absolute() / "plans"
     devices = settings.devices or find_devices()
     pool = Pool(
@@ -89,6 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
                 await compilations.stop()
             await pool.stop()
             storage.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     # The page at /docs works without a way to the internet: its scripts come from here.
     app = FastAPIOffline(
@@ -114,5 +119,6 @@ def create_app(settings: Settings) -> FastAPI:
         metrics,
         settings.token,
         is_closing=lambda: context.is_closing,
+        tracing=tracing,
     )
     return app

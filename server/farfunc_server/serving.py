@@ -30,7 +30,9 @@ _log = logging.getLogger("farfunc.server")
 
 def serve(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    start_logging(settings.log_level, quiet={"uvicorn.error": logging.WARNING, "asyncio": logging.WARNING})
+    quiet = {"uvicorn.error": logging.WARNING, "asyncio": logging.WARNING}
+    start_logging(settings.log_level, settings.log_format, quiet=quiet)
+    logging.captureWarnings(True)
     try:
         app = create_app(settings)
         on_file, host, port = settings.uds, settings.host, settings.port

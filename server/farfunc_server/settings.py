@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .logs import FORMATS
+
 __all__ = ["Settings", "read_settings"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -63,6 +65,8 @@ class Settings:
         Seconds that running evaluations are given when the server is asked to stop.
     log_level:
         ``debug``, ``info``, ``warning`` or ``error``.
+    log_format:
+        ``text`` or ``json``.
     token:
         What ``Authorization: Bearer`` must carry; None to let anyone in.
     stop_with_stdin:
@@ -91,6 +95,7 @@ class Settings:
     spare: bool = True
     shutdown_limit: float = 30.0
     log_level: str = "info"
+    log_format: str = "text"
     token: str | None = field(default=None, repr=False)
     stop_with_stdin: bool = False
     temporary: bool = False
@@ -149,6 +154,12 @@ def _level(text: str) -> str:
     return text.lower()
 
 
+def _log_format(text: str) -> str:
+    if text.lower() not in FORMATS:
+        raise ValueError
+    return text.lower()
+
+
 # (setting, how it is read, what it may be, what it does)
 _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("host", str, "an address", "address to listen on; beyond 127.0.0.1 set FARFUNC_TOKEN"),
@@ -171,6 +182,7 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("spare", _switch, "true or false", "keep a started process to replace a worker that dies"),
     ("shutdown_limit", _seconds, "a number of seconds", "what running evaluations are given at a shutdown"),
     ("log_level", _level, "debug, info, warning or error", "what is logged"),
+    ("log_format", _log_format, "text or json", "how it is logged: for people or for programs"),
 ]
 
 

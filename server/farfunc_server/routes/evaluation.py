@@ -157,7 +157,7 @@ async def _answer(
         context.late_problems.add(request.state.request_id, error)
         context.metrics.evaluation(error.code)
 
-    return SlicedResponse(found, failed, lambda: _evaluated(context, found))
+    return SlicedResponse(found, failed, lambda: _evaluated(request, context, found))
 
 
 async def _data(
@@ -189,7 +189,7 @@ async def _run(
         raise
     message, data = answer
     if isinstance(message, Result):
-        timing.compute = message.seconds
+        timing.compute, timing.stage = message.seconds, message.stage
         context.metrics.evaluation("ok", message.seconds, message.stage)
     return data
 
@@ -220,10 +220,11 @@ async def _whole(request: Request, context: Context, slices: Slices) -> memoryvi
         except FarfuncError as error:
             context.metrics.evaluation(error.code)
             raise
-    _evaluated(context, slices)
+    _evaluated(request, context, slices)
     return data
 
 
-def _evaluated(context: Context, slices: Slices) -> None:
+def _evaluated(request: Request, context: Context, slices: Slices) -> None:
     stage = "plain" if slices.last is None else slices.last.stage
+    request.scope["state"]["timing"].stage = stage
     context.metrics.evaluation("ok", slices.seconds, stage)

@@ -16,9 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farfunc_protocol.errors import FarfuncError, ServerBusy, Unauthorized
 
-from ..access.principal import ANYONE
+from ..access.principal import ANYONE, DEFAULT_TENANT
 from ..logs import log_request
 from ..metrics import Metrics
+from ..trace_context import read_traceparent
+from ..tracing import Tracing
 from .encoding import CompressedSend, accepts_zstd
 from .problems import BadRequest, internal_error, problem_response
 from .timing import Timing
@@ -47,11 +49,21 @@ class RequestMiddleware:
         What requests under ``/v1`` must bear; None to let all in.
     is_closing:
         Whether the server is shutting down: then new requests are refused.
+    tracing:
+        Is told of each request; None where traces are not sent.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, is_closing: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        token: str | None,
+        is_closing: Callable[[], bool],
+        tracing: Tracing | None = None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
         self._token = None if token is None else token.encode()
         self._is_closing = is_closing
         # Ids that are drawn need be nothing but different, in the logs of several servers, too.
@@ -129,6 +141,7 @@ class RequestMiddleware:
         level = logging.WARNING if status >= 500 else logging.INFO
         if route in _OPEN_WHILE_CLOSING and status < 500:
             level = logging.DEBUG
+        tenant = state["principal"].tenant
         log_request(
             level,
             request_id=state["request_id"],
@@ -137,4 +150,28 @@ class RequestMiddleware:
             status=status,
             seconds=seconds,
             error=state.get("error_code"),
+            tenant=None if tenant == DEFAULT_TENANT else tenant,
+            trace_id=self._trace(scope, state, route, status),
         )
+
+    def _trace(self, scope: Scope, state: dict[str, Any], route: str, status: int) -> str | None:
+        """Tell of the request, if anyone wants to hear of it; the id of the trace that it belongs to."""
+        headers: dict[bytes, bytes] = state["headers"]
+        if self._tracing is None and b"traceparent" not in headers:
+            return None
+        parent = read_traceparent(headers.get(b"traceparent"))
+        if self._tracing is None or route in _OPEN_WHILE_CLOSING:
+            return None if parent is None else parent.trace_id
+        attributes: dict[str, str | int | float] = {
+            "http.request.method": scope["method"],
+            "http.response.status_code": status,
+            "farfunc.request_id": state["request_id"],
+            "farfunc.tenant": state["principal"].tenant,
+        }
+        name = scope["method"]
+        if route != "unmatched":
+            attributes["http.route"] = route
+            name = f"{name} {route}"
+        if (code := state.get("error_code")) is not None:
+            attributes["error.type"] = code
+        return self._tracing.request(state["timing"], parent, headers.get(b"tracestate"), name, status, attributes)

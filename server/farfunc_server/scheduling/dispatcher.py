@@ -59,10 +59,21 @@ Answer = tuple[Message, memoryview]
 
 
 class Moments(Protocol):
-    """When a job was sent to a worker for the first time, and when it was answered: on ``time.monotonic``."""
+    """What a job is told of itself.
+
+    Attributes
+    ----------
+    begun, answered:
+        When it was sent to a worker for the first time, and when it was answered: on ``time.monotonic``.
+    device, requests, rows:
+        Where, with how many requests in one call, and of how many rows together.
+    """
 
     begun: float | None
     answered: float | None
+    device: str | None
+    requests: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,9 +354,11 @@ class Dispatcher:
     def _begin(self, lane: _Lane, worker: Worker, places: tuple[_Place, ...]) -> None:
         lane.places, lane.started = places, time.monotonic()
         self.running += len(places)
+        rows = sum(place.ticket.rows for place in places)
         for place in places:
             if (moments := place.job.moments) is not None and moments.begun is None:
-                moments.begun = lane.started
+                moments.begun, moments.device = lane.started, lane.device
+                moments.requests, moments.rows = len(places), rows
         deadline = max(place.ticket.deadline for place in places)
         deadline += _GRACE_SECONDS if places[0].slices is None else _SLICE_GRACE_SECONDS
         lane.overdue = asyncio.get_running_loop().call_later(max(deadline - lane.started, 0.0), worker.kill)
