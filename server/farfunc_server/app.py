@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -73,11 +74,16 @@ def create_app(settings: Settings) -> FastAPI:
 
     metrics.observe(
         queue_depth=lambda: len(dispatcher.queue),
+        queue_capacity=dispatcher.queue.capacity,
         running=lambda: dispatcher.running,
         workers_ready=lambda: sum(status.state == "ready" for status in pool.status()),
         plans=board.count,
         plan_bytes=lambda: board.bytes,
+        plan_counts=board,
     )
+    dispatcher.on_begin = metrics.batch
+    for device in devices:
+        metrics.observe_device(device, partial(dispatcher.seconds, device), partial(pool.is_ready_on, device))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -121,6 +121,18 @@ def test_what_came_in_company_says_so_and_errors_carry_their_code(collector, sta
     assert described.attributes["error.type"] == "function_not_found"
 
 
+def test_a_program_without_opentelemetry_is_left_without(server_url):
+    program = """
+import sys
+import numpy as np
+import farfunc
+farfunc.jacfwd(np.sin)(np.ones(2))
+assert not [name for name in sys.modules if name.startswith("opentelemetry")]
+"""
+    environment = {**os.environ, "FARFUNC_URL": server_url}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+
+
 @pytest.mark.parametrize(
     "header",
     [

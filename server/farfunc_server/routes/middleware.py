@@ -14,9 +14,9 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from farfunc_protocol.errors import FarfuncError, ServerBusy, Unauthorized
+from farfunc_protocol.errors import FarfuncError, ServerBusy, StorageFailed, Unauthorized
 
-from ..access.principal import ANYONE, DEFAULT_TENANT
+from ..access.principal import ANYONE, DEFAULT_TENANT, Principal
 from ..logs import log_request
 from ..metrics import Metrics
 from ..trace_context import read_traceparent
@@ -138,10 +138,17 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if route != "unmatched" else "any"  # neither is the client's to invent
         self._metrics.request(route, method, status, seconds)
+        timing: Timing = state["timing"]
+        if timing.asked is not None:
+            self._metrics.evaluated(timing, timing.started + seconds)
+        error = state.get("error_code")
+        if error == StorageFailed.code:
+            self._metrics.storage_failures.inc()
         level = logging.WARNING if status >= 500 else logging.INFO
         if route in _OPEN_WHILE_CLOSING and status < 500:
             level = logging.DEBUG
-        tenant = state["principal"].tenant
+        principal: Principal | None = state.get("principal")
+        tenant = None if principal is None or principal.tenant == DEFAULT_TENANT else principal.tenant
         log_request(
             level,
             request_id=state["request_id"],
@@ -149,12 +156,12 @@ class RequestMiddleware:
             path=scope["path"][:200],
             status=status,
             seconds=seconds,
-            error=state.get("error_code"),
-            tenant=None if tenant == DEFAULT_TENANT else tenant,
-            trace_id=self._trace(scope, state, route, status),
+            error=error,
+            tenant=tenant,
+            trace_id=self._trace(scope, state, route, status, tenant),
         )
 
-    def _trace(self, scope: Scope, state: dict[str, Any], route: str, status: int) -> str | None:
+    def _trace(self, scope: Scope, state: dict[str, Any], route: str, status: int, tenant: str | None) -> str | None:
         """Tell of the request, if anyone wants to hear of it; the id of the trace that it belongs to."""
         headers: dict[bytes, bytes] = state["headers"]
         if self._tracing is None and b"traceparent" not in headers:
@@ -166,8 +173,9 @@ class RequestMiddleware:
             "http.request.method": scope["method"],
             "http.response.status_code": status,
             "farfunc.request_id": state["request_id"],
-            "farfunc.tenant": state["principal"].tenant,
         }
+        if tenant is not None:
+            attributes["farfunc.tenant"] = tenant
         name = scope["method"]
         if route != "unmatched":
             attributes["http.route"] = route

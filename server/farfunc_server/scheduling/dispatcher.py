@@ -172,6 +172,8 @@ class _Lane:
         Until when slices are to be small, since others come.
     overdue:
         Ends what runs when nobody waits for it any more.
+    seconds:
+        How long the device has been at work, before what runs.
     """
 
     device: str
@@ -183,6 +185,7 @@ class _Lane:
     busy_until: float = 0.0
     started: float = 0.0
     overdue: asyncio.TimerHandle | None = None
+    seconds: float = 0.0
 
     @property
     def is_alone(self) -> bool:
@@ -213,6 +216,8 @@ class Dispatcher:
         The jobs that wait.
     running:
         How many jobs run.
+    on_begin:
+        Called with a device, and how many requests and rows it is sent in one call; not for slices.
     """
 
     def __init__(
@@ -227,6 +232,7 @@ class Dispatcher:
         self._loads: set[asyncio.Task[None]] = set()
         self._open: set[_Place] = set()
         self.running = 0
+        self.on_begin: Callable[[str, int, int], None] = lambda device, requests, rows: None
         self._is_closing = False
         pool.on_ready = self._worker_is_ready
 
@@ -234,6 +240,11 @@ class Dispatcher:
     def unfinished(self) -> int:
         """How many jobs wait or run."""
         return len(self.queue) + self.running + len(self._open)
+
+    def seconds(self, device: str) -> float:
+        """How long a device has been at work."""
+        lane = self._lanes[device]
+        return lane.seconds + (time.monotonic() - lane.started if lane.places else 0.0)
 
     def close(self) -> None:
         """Take no new jobs; those that were accepted are finished."""
@@ -359,6 +370,8 @@ class Dispatcher:
             if (moments := place.job.moments) is not None and moments.begun is None:
                 moments.begun, moments.device = lane.started, lane.device
                 moments.requests, moments.rows = len(places), rows
+        if places[0].slices is None:
+            self.on_begin(lane.device, len(places), rows)
         deadline = max(place.ticket.deadline for place in places)
         deadline += _GRACE_SECONDS if places[0].slices is None else _SLICE_GRACE_SECONDS
         lane.overdue = asyncio.get_running_loop().call_later(max(deadline - lane.started, 0.0), worker.kill)
@@ -390,6 +403,7 @@ class Dispatcher:
         for place in places:
             if place.job.moments is not None:
                 place.job.moments.answered = now
+        lane.seconds += now - lane.started
         self.queue.served(now - lane.started)
         try:
             self._deal(lane, worker, places, message, data)

@@ -125,6 +125,10 @@ class Pool:
         """Whether every device has a worker that takes requests."""
         return all(seat.state == "ready" for seat in self._seats.values())
 
+    def is_ready_on(self, device: str) -> bool:
+        """Whether a device has a worker that takes requests."""
+        return self._seats[device].state == "ready"
+
     def status(self) -> Sequence[DeviceStatus]:
         """How the devices are."""
         return [
