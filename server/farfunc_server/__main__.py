@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,9 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
 
+    from farfunc_protocol.errors import FarfuncError
+
+    from .secret_files import adopt_secret_files
     from .serving import serve
     from .settings import read_settings
 
+    try:
+        adopt_secret_files(os.environ)
+    except FarfuncError as error:
+        print(f"farfunc: {error}", file=sys.stderr)
+        return 1
     return serve(read_settings(words))
 
 
