@@ -1,4 +1,4 @@
-"""``farfunc serve`` and ``python -m farfunc_server``."""
+"""``farfunc serve`` and ``python -m farfunc_server``; ``farfunc top``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ _NEEDED = (
     "sqlalchemy",
     "alembic",
 )
-_USAGE = "usage: farfunc serve [options]      (farfunc serve --help lists them)"
+_USAGE = """\
+usage: farfunc serve [options]      start a server
+       farfunc top [url]            watch one
+Each lists its options with --help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["top"]:
+        from .commands.top import main as top  # needs no more than the thin client has
+
+        return top(words[1:])
     if words[:1] == ["serve"]:
         words = words[1:]
     elif words and not words[0].startswith("-"):
