@@ -29,8 +29,7 @@ from .logs import event
 from .trace_context import TraceParent
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SpanProcessor
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.trace import SpanContext, SpanKind, Status
 
 __all__ = ["Moments", "Tracing", "start_tracing"]
@@ -93,6 +92,8 @@ def start_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None
         )
         return None
     os.environ.setdefault("OTEL_SERVICE_NAME", "farfunc")
+    # It warns of each malformed tracestate: what clients send fills no logs.
+    logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
     return Tracing(TracerProvider(shutdown_on_exit=False), BatchSpanProcessor(OTLPSpanExporter()))
 
 
@@ -173,9 +174,9 @@ class Tracing:
             trace_id = ids.generate_trace_id()
         else:
             trace_id = int(parent.trace_id, 16)
-            state = (
-                trace.TraceState() if parent_state is None else trace.TraceState.from_header([parent_state.decode()])
-            )
+            state = trace.TraceState()
+            if parent_state is not None:
+                state = trace.TraceState.from_header([parent_state.decode("latin-1")])
             flags = trace.TraceFlags(int(parent.is_sampled))
             remote = trace.SpanContext(
                 trace_id, int(parent.span_id, 16), is_remote=True, trace_flags=flags, trace_state=state

@@ -106,13 +106,18 @@ def test_what_came_in_company_says_so_and_errors_carry_their_code(collector, sta
         answer_of_none = client.get("/v1/functions/unknown", headers={"traceparent": _PARENT, "x-request-id": "mine"})
         assert answer_of_none.status_code == 404
         client.get("/healthz", headers={"traceparent": _PARENT})
+        strange = {"traceparent": _PARENT, "tracestate": b"\xff\xfe=\xe9,,"}
+        assert client.get("/v1/devices", headers=strange).status_code == 200
         log = server.output
         assert f"trace_id={_TRACE}" in _wait_for(log, "request_id=mine")
+        server.stop()
+        assert "could not be traced" not in server.output()
+        assert "opentelemetry" not in server.output()
     spans = [span for span in collector.spans() if span.trace_id == _TRACE]
     assert {span.name for span in spans} == {
-        *("POST /v1/evaluate", "queue", "worker", "GET /v1/functions/{reference}"),
+        *("POST /v1/evaluate", "queue", "worker", "GET /v1/functions/{reference}", "GET /v1/devices"),
     }
-    evaluated, described = (next(s for s in spans if s.name.startswith(verb)) for verb in ("POST", "GET"))
+    evaluated, described = (next(s for s in spans if s.name.startswith(verb)) for verb in ("POST", "GET /v1/f"))
     assert evaluated.parent_id == described.parent_id == _SPAN
     assert evaluated.attributes["error.type"] == answer.json()["code"]
     assert evaluated.attributes["farfunc.request_id"] == answer.headers["x-request-id"]

@@ -10,7 +10,11 @@ import sys
 import httpx
 import pytest
 
+from farfunc_protocol.document import function_to_bytes
+from farfunc_protocol.graph import Equation, Graph
 from support.collectors import Collector
+from support.graphs import f64, wrapped
+from support.http import BINARY, open_client
 from support.paths import ROOT
 from support.prometheus import Prometheus, prometheus_program
 from support.proxies import Nginx, nginx_program
@@ -18,6 +22,7 @@ from support.proxies import Nginx, nginx_program
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
 
 _TOKEN = "operators-token"
+_SIN = wrapped(Graph((f64(2),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
 
 _PROGRAM = """
 import numpy as np
@@ -139,6 +144,25 @@ def test_an_alert_is_raised_when_a_worker_is_lost_again_and_again(stack):
         _wait(lambda before=before: _device(server.url, headers)["restarts"] > before["restarts"])
         _wait(lambda: _device(server.url, headers)["state"] == "ready")
     prometheus.wait_for('ALERTS{alertname="FarfuncWorkerRestarts", alertstate="firing"}', 90.0)
+
+
+def test_a_storage_that_fails_is_counted(start_server, postgres, tmp_path):
+    from farfunc_server.storage.database import Database, database_url
+    from farfunc_server.storage.upgrading import migrate
+    from support.services import ObjectStore
+
+    address = postgres.new_database()
+    database = Database(database_url(address, tmp_path))
+    migrate(database)
+    database.close()
+    with ObjectStore(tmp_path) as store:
+        settings = {"FARFUNC_DATABASE": address, "FARFUNC_OBJECT_STORE": store.new_bucket(), **store.environment}
+        with start_server(**settings) as server:
+            store.__exit__(None, None, None)
+            with open_client(server.url) as client:
+                answer = client.post("/v1/functions", content=function_to_bytes(_SIN), headers=BINARY)
+                assert (answer.status_code, answer.json()["code"]) == (507, "storage_failed")
+                assert "\nfarfunc_storage_failures_total 1.0\n" in client.get("/metrics").text
 
 
 def _device(url, headers):
