@@ -55,6 +55,11 @@ class Driver:
         call = self.calls[way]
         return [timed(call) for _ in range(calls)]
 
+    def stages(self, way: str, case: str, calls: int) -> dict[str, float]:
+        """Where the time of a call goes, in seconds, as the server tells it."""
+        opened: Any = self.opened[way]
+        return opened.stages(case_named(case).argument, calls)
+
     def close(self, way: str) -> None:
         """Forget a case."""
         if way in self.opened:

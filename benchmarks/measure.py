@@ -136,6 +136,10 @@ def measure(machine: Machine, case: Case, effort: Effort) -> dict[str, Any]:
                     live.remove(way)
                     continue
                 results[way]["rounds"].append(samples)
+        if case.echo and "raw" in live:
+            with contextlib.suppress(DriverFailed):
+                stages = machine.drivers["thin"].run("stages", way="raw", case=case.key, calls=300)
+                results["raw"]["stages"] = stages
         for way in live:
             with contextlib.suppress(DriverFailed):
                 machine.drivers[ENVIRONMENTS[way]].run("close", way=way)

@@ -22,7 +22,8 @@ tables give the median of the rounds' ratios with their quartiles. Before that e
 eager torch.func, and each way is warmed up until it is steady; where the server tells of plans, until the case's plan
 is compiled or is said to stay as it is, at most two minutes.
 
-- **local, eager** and **local, compiled** are torch.func in a process of their own, plain and under `torch.compile`.
+- **local, eager** and **local, compiled** are torch.func in a process of their own, plain and under `torch.compile`,
+  with torch's defaults; farfunc's workers set `THP_MEM_ALLOC_ENABLE=1`, with which torch asks for large pages.
 - **NumPy client** runs in an environment without torch, **torch client** in one with it; both have farfunc's own
   transport, except **over httpx**. **raw HTTP** sends a prepared binary request through `http.client` and reads the
   answer without decoding it.
@@ -40,7 +41,7 @@ def written(results: Mapping[str, Any]) -> str:
     """All tables, the targets last."""
     parts = [_machine(results["machine"])]
     if results["cases"]:
-        parts += [_ratio_table(results), _time_table(results), _copies(results), _notes(results)]
+        parts += [_ratio_table(results), _time_table(results), _stages(results), _copies(results), _notes(results)]
     if "concurrent" in results:
         parts.append(_load_tables(results))
     if "mixed" in results:
@@ -114,6 +115,38 @@ def _time_table(results: Mapping[str, Any]) -> str:
             row.append(_failed(case["ways"].get(way)) if found is None else f"{found:,.2f}")
         rows.append(row)
     return "## Medians, in milliseconds\n\n" + _table(["case", *TITLES.values()], rows)
+
+
+_PARTS = {
+    "read": "the body arrives",
+    "parse": "the request is read, and its function looked up",
+    "queue": "it waits for a device",
+    "ipc": "to the worker and back: two wake-ups of processes, and all of the worker but the program",
+    "compute": "the program",
+    "reply": "the answer's head is made",
+}
+
+
+def _stages(results: Mapping[str, Any]) -> str:
+    """Where the time of small calls goes."""
+    rows = []
+    for case in results["cases"]:
+        stages = case["ways"].get("raw", {}).get("stages")
+        if not stages:
+            continue
+        rest = stages["call"] - stages["total"]
+        echo = milliseconds(case["ways"].get("echo-raw"))
+        cells = [*(stages.get(name) for name in _PARTS), rest, stages["call"], echo and echo / 1e3]
+        rows.append([case["title"], *("" if cell is None else f"{1e6 * cell:.0f}" for cell in cells)])
+    if not rows:
+        return ""
+    meanings = "\n".join(f"- **{name}**: {meaning}." for name, meaning in _PARTS.items())
+    head = ["case", *_PARTS, "outside", "whole call", "whole call of the echo"]
+    return (
+        "## Where the time of a small call goes, in microseconds\n\n"
+        "Medians over 300 calls by raw HTTP, as `Server-Timing` tells them; **outside** is the rest of the call: the "
+        "client, the kernel, the event loop before and behind.\n\n" + meanings + "\n\n" + _table(head, rows)
+    )
 
 
 def _copies(results: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ other file is collected.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,13 @@ from support.serving import RunningServer
 
 if TYPE_CHECKING:
     from support.services import ObjectStore, Postgres
+
+with contextlib.suppress(ImportError):  # the thin environment has none
+    import hypothesis
+
+    # Time is not what these tests are about, and a machine under load is slow.
+    hypothesis.settings.register_profile("farfunc", deadline=None)
+    hypothesis.settings.load_profile("farfunc")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

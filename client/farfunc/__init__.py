@@ -13,6 +13,8 @@ from farfunc_protocol._version import __version__
 from farfunc_protocol.errors import (
     ConnectionFailed,
     DataDependentError,
+    DeadlineUnreachable,
+    DevicesUnavailable,
     EvaluationError,
     FarfuncError,
     ForwardModeUnsupported,
@@ -27,6 +29,7 @@ from farfunc_protocol.errors import (
     ServerError,
     StorageFailed,
     TimeLimitExceeded,
+    TooManyRequests,
     TraceError,
     TransformError,
     TransformIndexError,
@@ -46,6 +49,7 @@ from ._functional import functional_call, stack_module_state
 from ._transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp, vmap
 
 if TYPE_CHECKING:
+    from . import numpy
     from ._client import AsyncClient, Client
     from ._default_client import connect, current_client, delete, describe, function, functions, register
     from ._functions import FunctionHandle
@@ -56,6 +60,8 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "DataDependentError",
+    "DeadlineUnreachable",
+    "DevicesUnavailable",
     "EvaluationError",
     "FarfuncError",
     "ForwardModeUnsupported",
@@ -72,6 +78,7 @@ __all__ = [
     "ServerError",
     "StorageFailed",
     "TimeLimitExceeded",
+    "TooManyRequests",
     "TraceError",
     "TransformError",
     "TransformIndexError",

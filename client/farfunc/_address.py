@@ -46,7 +46,7 @@ class Address:
         Unauthorized
             ``token`` is nothing that a header can carry.
 
-        >>> Address.parse("http://gpu:8017/")
+        >>> Address.parse("HTTP://gpu:8017/")
         Address(url='http://gpu:8017')
         """
         if not isinstance(url, str):
@@ -70,7 +70,8 @@ class Address:
             raise _no_url(url)
         if _UNPRINTABLE.search(url):
             raise _no_url(url)
-        return cls(url.rstrip("/"), _checked_token(token))
+        # The scheme in small letters: whether there is TLS, and so whether certificates are checked, is read from it.
+        return cls(f"{parts.scheme}{url[len(parts.scheme) :]}".rstrip("/"), _checked_token(token))
 
     @property
     def socket_path(self) -> str | None:

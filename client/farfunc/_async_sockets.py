@@ -138,11 +138,12 @@ class _Connection(asyncio.BufferedProtocol):
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def get_buffer(self, sizehint: int) -> memoryview | bytearray:
-        return self._scratch if self._answer is None else self._answer.room()
+        answer = self._answer
+        return self._scratch if answer is None or answer.is_complete else answer.room()
 
     def buffer_updated(self, nbytes: int) -> None:
         answer = self._answer
-        if answer is None:  # nobody has asked
+        if answer is None or answer.is_complete:  # nobody has asked
             self.close()
             return
         self._heard = self.loop.time()
@@ -216,6 +217,7 @@ class _Connection(asyncio.BufferedProtocol):
                 transport.write(view[start : start + _SLICE_BYTES])
                 if self._writable is not None:
                     await asyncio.wait((self._writable, done), return_when=asyncio.FIRST_COMPLETED)
+                    self._heard = self.loop.time()  # who takes what is sent is not silent
         return not done.done()
 
     def close(self) -> None:

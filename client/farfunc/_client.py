@@ -7,7 +7,7 @@ call that names none is decided in :mod:`farfunc._default_client`.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ._connection import AsyncConnection, Connection, Deferred
 from ._default_address import default_address
 from ._functions import FunctionHandle, trace_for_registration
 from ._map import DEFAULT_CONCURRENCY, check_concurrency, map_async, map_calls
+from ._memory import as_they_are
 from ._session import FunctionInfo, Session
 from ._transforms import Transforms
 
@@ -153,7 +154,8 @@ class Client(Transforms):
         return map_calls(func, tuple(map(iter, (iterable, *iterables))), self._later, limit)
 
     def _later(self, question: Mapping[str, Any]) -> Deferred[list[Array]]:
-        return self._connection.later(self._session.evaluate(**question))
+        own = {**question, "arrays": as_they_are(question["arrays"])}
+        return self._connection.later(self._session.evaluate(**own))
 
     def register(
         self, function: Callable[..., Any], *example_args: Any, name: str | None = None, **example_kwargs: Any
@@ -266,7 +268,7 @@ class AsyncClient(Transforms):
         """Whether :meth:`close` was called."""
         return self._connection.is_closed
 
-    async def evaluate(
+    def evaluate(
         self,
         function: Function,
         transforms: Sequence[FlatTransform],
@@ -274,11 +276,13 @@ class AsyncClient(Transforms):
         seed: int | None = None,
         captures: Mapping[int, Array] | None = None,
         generator: Array | None = None,
-    ) -> list[Array]:
-        """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to."""
-        return await self._connection.run(
-            self._session.evaluate(function, transforms, arrays, seed, captures, generator)
-        )
+    ) -> Awaitable[list[Array]]:
+        """Evaluate a traced function (:class:`farfunc._evaluator.Evaluator`): what each transform comes down to.
+
+        With the arrays as they are now, not when it is awaited.
+        """
+        own = as_they_are(arrays)
+        return self._connection.run(self._session.evaluate(function, transforms, own, seed, captures, generator))
 
     def map(
         self,

@@ -286,6 +286,7 @@ class AsyncConnection:
         self._transport = transport
         self._policy = policy or RetryPolicy()
         self._pools: dict[asyncio.AbstractEventLoop, _AsyncPool] = {}
+        self._lock = threading.Lock()  # event loops may run in several threads
 
     def _current(self) -> _AsyncPool:
         if self.is_closed:
@@ -293,8 +294,10 @@ class AsyncConnection:
         loop = _running_loop()
         pool = self._pools.get(loop)
         if pool is None:
-            self._pools = {other: pool for other, pool in self._pools.items() if not other.is_closed()}
-            pool = self._pools[loop] = self._open()
+            with self._lock:
+                for other in [other for other in self._pools if other.is_closed()]:
+                    del self._pools[other]
+                pool = self._pools[loop] = self._open()
         return pool
 
     def _open(self) -> _AsyncPool:
@@ -359,7 +362,8 @@ class AsyncConnection:
     async def close(self) -> None:
         """Close the connections of the running event loop; those of another end with it."""
         self.is_closed = True
-        pool = self._pools.pop(_running_loop(), None)
+        with self._lock:
+            pool = self._pools.pop(_running_loop(), None)
         if pool is not None:
             await pool.close()
 

@@ -32,6 +32,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_TARGET = re.compile(r"[^!-~]")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
 _LONGEST_LINE = 4096
+_MOST_INTERIM = 100
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -96,6 +97,7 @@ class AnswerReader:
     __slots__ = (
         "_begin",
         "_end",
+        "_interim",
         "_is_chunked",
         "_is_direct",
         "_is_head",
@@ -119,7 +121,7 @@ class AnswerReader:
         self._is_chunked = self._is_direct = False
         self._left: int | None = 0  # bytes of the body, or of this chunk, that are still to come
         self._searched = 0  # bytes of the head in which its end is not
-        self._trailers = 0
+        self._trailers = self._interim = 0
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body: Body = NO_BODY
@@ -192,8 +194,12 @@ class AnswerReader:
         self._begin, self._searched = found.end(), 0
         if self.status == _SWITCHING_PROTOCOLS:
             raise Broken("the server switches to another protocol")
-        if self.status >= 200:  # what is below precedes the answer
+        if self.status >= 200:
             self._frame(minor)
+            return True
+        self._interim += 1  # it precedes the answer
+        if self._interim > _MOST_INTERIM:
+            raise Broken(f"no answer follows {_MOST_INTERIM} interim answers")
         return True
 
     def _frame(self, minor: int) -> None:

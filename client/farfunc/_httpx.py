@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ def _transport_options(address: Address) -> dict[str, Any]:
         max_connections=ours.connections, max_keepalive_connections=ours.idle, keepalive_expiry=ours.idle_seconds
     )
     # Where there is no TLS, the certificates need not be read, which takes 50 ms.
-    return {"limits": limits, "verify": address.url.startswith("https:")}
+    return {"limits": limits, "verify": not address.url.startswith("http:")}
 
 
 def _request(request: HttpRequest) -> dict[str, Any]:
@@ -111,18 +112,22 @@ class _Begun:
 
     def __init__(self, answer: Future[HttpResponse]) -> None:
         self._answer = answer
+        self._process = os.getpid()
 
     def fileno(self) -> None:
         """Nothing tells when a thread is done."""
 
     def finish(self) -> HttpResponse:
+        if self._process != os.getpid():  # where there is no such thread
+            raise Broken("it was begun by the process that this one was forked from")
         try:
             return self._answer.result()
         except CancelledError:
             raise Broken("its client has been closed") from None
 
     def cancel(self) -> None:
-        self._answer.cancel()
+        if self._process == os.getpid():
+            self._answer.cancel()
 
 
 class HttpxPool:

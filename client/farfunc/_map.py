@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from ._evaluator import Evaluator
 from ._front_ends import local_transforms
 from ._tracing import current_trace
 from ._transformed import peel
+
+if TYPE_CHECKING:
+    import asyncio  # at run time by those alone who use it: it takes long to import
 
 __all__ = ["DEFAULT_CONCURRENCY", "Later", "check_concurrency", "map_async", "map_calls"]
 
@@ -162,7 +165,7 @@ async def map_async(
                 item = items.following()
                 if item is None:
                     break
-                sent.append((item, asyncio.ensure_future(item.evaluated())))
+                sent.append((item, item.asked()))
                 waiting.add(sent[-1][1])
             if not sent:
                 return
@@ -181,7 +184,7 @@ async def map_async(
 
 async def _awaited(items: _Items, item: _Item, answer: Awaitable[Any]) -> Any:
     try:
-        result = await answer
+        result = item.finished(await answer)
     except Exception as error:
         items.tell(error, item.number)
         raise
@@ -256,13 +259,33 @@ class _Item:
         later, self._later = self._later, None
         return self.call.finish(later.result())
 
-    async def evaluated(self) -> Any:
-        """The same of an evaluator whose answers are awaitable."""
+    def asked(self) -> asyncio.Future[Any]:
+        """Its answer, of an evaluator whose answers are awaitable.
+
+        It is asked at once: a later item may be the very same array with other values.
+        """
+        import asyncio
+
+        answer: Any = None
+        if self.error is None:
+            assert self.call is not None
+            try:
+                answer = self.call.evaluate()
+            except Exception as error:  # noqa: BLE001 - raised in its turn
+                self.error, self.is_alone = error, True
+            else:
+                if isinstance(answer, Awaitable):
+                    return asyncio.ensure_future(answer)
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        done.set_result(answer)
+        return done
+
+    def finished(self, answer: list[Array]) -> Any:
+        """Its result, of that answer."""
         if self.error is not None:
             raise self.error
         assert self.call is not None
-        answer = self.call.evaluate()
-        return self.call.finish(await answer if isinstance(answer, Awaitable) else answer)
+        return self.call.finish(answer)
 
     def cancel(self) -> None:
         if self._later is not None:

@@ -1,17 +1,24 @@
-"""Whether the caller's arrays can be written to, and which of them share memory."""
+"""The caller's arrays: whether they can be written to, which of them share memory, and what they hold now."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
+from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import MutationError, TransformValueError
 
-__all__ = ["check_writable_array", "refuse_shared", "share_memory"]
+__all__ = ["as_they_are", "check_writable_array", "refuse_shared", "share_memory"]
 
 _MOST_WORK = 10_000
 """For the exact answer; beyond it arrays whose bounds overlap count as sharing."""
+
+
+def as_they_are(arrays: Sequence[Array]) -> list[Array]:
+    """Copies, for a call that may be sent, or sent again, when its caller has gone on and written to its arrays."""
+    return [Array(array.dtype, array.shape, array.data.copy()) for array in arrays]
 
 
 def check_writable_array(leaf: Any) -> None:
@@ -31,7 +38,8 @@ def check_writable_array(leaf: Any) -> None:
 def share_memory(left: np.ndarray, right: np.ndarray) -> bool:
     """Whether two arrays have an element in common."""
     try:
-        return np.shares_memory(left, right, max_work=_MOST_WORK)
+        # NumPy's stub knows the two special values alone.
+        return np.shares_memory(left, right, max_work=_MOST_WORK)  # pyright: ignore[reportArgumentType]
     except np.exceptions.TooHardError:
         return True
 

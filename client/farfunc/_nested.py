@@ -115,8 +115,8 @@ def add_equation(trace: Trace, flat: FlatTransform, body: Body, arguments: Any, 
         grad=getattr(trace, "grad_enabled", True),
         source=trace.user_line(),
     )
-    if hasattr(trace, "settled"):
-        results = trace.settled(results)
+    if (settled := getattr(trace, "settled", None)) is not None:
+        results = settled(results)
     if not body.writes:
         return Result.of(result).fill([trace.lift(value) for value in results])
     return Result.of(result).fill(_after_writes(trace, flat, body, leaves, results))

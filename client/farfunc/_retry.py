@@ -16,7 +16,7 @@ from ._session import HttpRequest
 
 __all__ = ["RetryPolicy", "explain", "proxy_before"]
 
-_BUSY = 503
+_BUSY = (429, 503)
 
 _SEE_LOG = "see whether the server still runs, and what its log says"
 
@@ -25,8 +25,8 @@ _SEE_LOG = "see whether the server still runs, and what its log says"
 class RetryPolicy:
     """When a request is sent again.
 
-    503 is what a server says that has not begun: it is taken at its ``Retry-After``, but for a
-    request that has killed its workers. A connection that broke is tried again if the request is
+    503 and 429 are what a server says that has not begun: it is taken at its ``Retry-After``, but
+    for a request that has killed its workers. A connection that broke is tried again if the request is
     repeatable. One that could not be made, or a server that was silent for too long, is not: the
     user wants to know.
 
@@ -46,7 +46,7 @@ class RetryPolicy:
 
     def after_response(self, response: HttpResponse, attempt: int) -> float | None:
         """Seconds to wait before sending again; None to take the response as it is."""
-        if response.status != _BUSY or attempt >= self.attempts or isinstance(error_of(response), WorkerDied):
+        if response.status not in _BUSY or attempt >= self.attempts or isinstance(error_of(response), WorkerDied):
             return None
         try:
             wait = float(response.headers.get("retry-after", ""))
@@ -74,8 +74,9 @@ def explain(
             remedy="make fewer calls at once: vmap computes many in one",
         )
     if isinstance(error, Silent):
+        length = "" if request.seconds is None else f" for {request.seconds:g} seconds"
         return TimeLimitExceeded(
-            f"{url} was silent for {request.seconds:g} seconds",
+            f"{url} was silent{length or ', and the system has given it up'}",
             remedy="give the client a longer timeout: farfunc.connect(url, timeout=seconds)",
         )
     if isinstance(error, Broken):

@@ -222,7 +222,11 @@ class Session:
         query = "?" + urlencode({"name": name}) if name is not None else ""
         headers = {"content-type": BINARY_MEDIA_TYPE, "accept": JSON_MEDIA_TYPE}
         request = self._post(f"/v1/functions{query}", [function_to_bytes(function)], headers, _SECONDS)
-        return read_json((yield request), FunctionInfo.from_json)
+        try:
+            return read_json((yield request), FunctionInfo.from_json)
+        except FarfuncError as error:
+            _name_the_line(error, function)
+            raise
 
     def greet(self) -> Exchange[None]:
         """Ask for something cheap that needs the token: whether a farfunc server answers."""
@@ -293,7 +297,7 @@ def _page(document: Any) -> tuple[list[FunctionInfo], str | None]:
     return [FunctionInfo.from_json(item) for item in document["functions"]], following
 
 
-_EQUATION = re.compile(r"equations\[(\d+)\]")
+_EQUATION = re.compile(r"(?:body\.graph\.)?equations\[(\d+)\]")
 
 
 def _name_the_line(error: FarfuncError, function: Function) -> None:

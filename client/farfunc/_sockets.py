@@ -8,11 +8,13 @@ user's own are httpx's (:mod:`farfunc._httpx`).
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import struct
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,6 +53,9 @@ LIMITS = Limits()
 _BUFFERS_AT_ONCE = 512
 """Of one call of the kernel, which takes 1,024 (``IOV_MAX``)."""
 
+_FINAL = 200
+"""Statuses below precede the answer."""
+
 _LONGEST_POLL = 2.0**31 - 1
 """Milliseconds; poll takes no more."""
 
@@ -81,7 +86,8 @@ class SocketPool:
         self._heads = heads_for(address)
         self._changed = threading.Condition(threading.Lock())
         self._idle: list[_Connection] = []  # the one used last is used next: the others may end
-        self._open: set[_Connection] = set()
+        # Weak: a connection that an interrupt has made its holder forget takes no place for ever.
+        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._waiting = 0
         self._is_closed = False
 
@@ -96,8 +102,8 @@ class SocketPool:
         assert connection is not None
         is_reusable = False
         try:
-            connection.send([self._head(request), *request.content], request.seconds)
-            answer = connection.receive(request.method)
+            connection.send([self._head(request), *request.content], request.method, request.seconds)
+            answer = connection.receive()
             is_reusable = answer.keeps_alive
         finally:
             # Also when a signal's handler raises: half an answer must not be there for the next request.
@@ -113,7 +119,7 @@ class SocketPool:
         if connection is None:
             return None
         try:
-            connection.send([self._head(request), *request.content], request.seconds)
+            connection.send([self._head(request), *request.content], request.method, request.seconds)
         except TransportFailure as error:
             self._give_back(connection, False)
             return Begun(self, None, request, error)
@@ -147,6 +153,9 @@ class SocketPool:
                     left = None if deadline is None else deadline - time.monotonic()
                     if (left is not None and left <= 0) or not self._changed.wait(left):
                         raise AllTaken
+                except BaseException:
+                    self._changed.notify()  # if this thread was told of a free place, another is to take it
+                    raise
                 finally:
                     self._waiting -= 1
         try:
@@ -194,10 +203,16 @@ class Begun:
         self, pool: SocketPool, connection: _Connection | None, request: HttpRequest, error: TransportFailure | None
     ) -> None:
         self._pool, self._connection, self._request, self._error = pool, connection, request, error
+        self._process = os.getpid()
+
+    @property
+    def _is_parents(self) -> bool:
+        """Whether it was begun before this process was forked: its answer is for the parent alone."""
+        return self._process != os.getpid()
 
     def fileno(self) -> int | None:
         """What can be read from when the answer comes."""
-        return None if self._connection is None else self._connection.fileno()
+        return None if self._connection is None or self._is_parents else self._connection.fileno()
 
     def finish(self) -> HttpResponse:
         """Receive the answer.
@@ -206,12 +221,14 @@ class Begun:
         ------
         TransportFailure
         """
+        if self._is_parents:
+            raise Broken("it was begun by the process that this one was forked from")
         connection, self._connection = self._connection, None
         if connection is None:
             raise self._error or Broken("it was cancelled")
         is_reusable = False
         try:
-            answer = connection.receive(self._request.method)
+            answer = connection.receive()
             is_reusable = answer.keeps_alive
         finally:
             self._pool._give_back(connection, is_reusable)
@@ -219,6 +236,8 @@ class Begun:
 
     def cancel(self) -> None:
         """Give the connection up, and the answer with it."""
+        if self._is_parents:
+            return
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool._give_back(connection, False)
@@ -227,12 +246,24 @@ class Begun:
 class _Connection:
     """One connection, and the scratch memory for what it receives."""
 
-    __slots__ = ("_address", "_is_interrupted", "_is_sent", "_poll", "_scratch", "_seconds", "_socket", "idle_since")
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_answer",
+        "_is_interrupted",
+        "_is_sent",
+        "_poll",
+        "_scratch",
+        "_seconds",
+        "_socket",
+        "idle_since",
+    )
 
     def __init__(self, address: Address) -> None:
+        self._socket: socket.socket | None = None
         self._address = address
         self._scratch = bytearray(SCRATCH_BYTES)
-        self._socket: socket.socket | None = None
+        self._answer = AnswerReader(self._scratch)
         self._seconds: float | None = None
         self._is_interrupted = False
         self._is_sent = True
@@ -260,25 +291,26 @@ class _Connection:
         """Whether it can be used again: idle for no longer, and the server has neither ended it nor sent anything."""
         return time.monotonic() - self.idle_since < seconds and not self._poll.poll(0)
 
-    def send(self, buffers: list[bytes | memoryview], seconds: float | None) -> None:
+    def send(self, buffers: list[bytes | memoryview], method: str, seconds: float | None) -> None:
         """Send a request; for as long the server may be silent until its answer has come.
 
         Raises
         ------
-        Silent
+        Broken, Silent
         """
+        self._answer = AnswerReader(self._scratch, method)
         if seconds != self._seconds:
             self._limit(seconds)
         self._is_sent = self._send(buffers, seconds)
 
-    def receive(self, method: str) -> AnswerReader:
+    def receive(self) -> AnswerReader:
         """Receive the answer.
 
         Raises
         ------
         Broken, Silent
         """
-        answer = AnswerReader(self._scratch, method)
+        answer = self._answer
         receive = self._socket.recv_into  # type: ignore[union-attr]  # it is connected
         try:
             while not answer.is_complete:
@@ -287,7 +319,7 @@ class _Connection:
                     answer.received(count)
                 else:
                     answer.ended()
-        except (BlockingIOError, TimeoutError):
+        except BlockingIOError:  # our limit; that of the system (ETIMEDOUT) is a TimeoutError
             raise Silent from None
         except OSError as error:
             raise answer.broken(reason_of(error)) from error
@@ -328,9 +360,22 @@ class _Connection:
             events = poll.poll(None if seconds is None else min(max(1.0, seconds * 1000.0), _LONGEST_POLL))
             if not events:
                 raise Silent
-            if events[0][1] & ~select.POLLOUT:
+            if events[0][1] & ~select.POLLOUT and not self._hears_an_interim_answer(given):
                 return False
         return True
+
+    def _hears_an_interim_answer(self, given: socket.socket) -> bool:
+        """Receive what has come while a request is sent; False where it is the answer, or the end."""
+        answer = self._answer
+        try:
+            count = given.recv_into(answer.room(), 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            raise answer.broken(reason_of(error)) from error
+        if count:
+            answer.received(count)
+        return bool(count) and answer.status < _FINAL
 
     def fileno(self) -> int | None:
         """That of the socket."""
@@ -346,6 +391,10 @@ class _Connection:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_socket", None) is not None:
+            self.close()
 
 
 def _connected(address: Address) -> socket.socket:

@@ -21,9 +21,12 @@ The tree::
     │   └── ForwardModeUnsupported     (NotImplementedError) no forward-mode rule: use jacrev
     ├── FunctionNotFound               (LookupError)
     ├── Unauthorized
+    ├── TooManyRequests                the tenant has as many waiting as it may: come back after ``retry_after`` seconds
     ├── ServerError                    (RuntimeError) the service, not the request, is at fault
     │   ├── ServerBusy                 the queue is full: come back after ``retry_after`` seconds
     │   ├── TimeLimitExceeded          (TimeoutError)
+    │   │   └── DeadlineUnreachable    nothing was begun: it could not have ended in time
+    │   ├── DevicesUnavailable         all devices are out of service
     │   ├── WorkerDied                 the evaluating process died
     │   └── StorageFailed              a function could not be stored or deleted: the disk is full, or read-only
     └── ConnectionFailed               (ConnectionError) no server there
@@ -42,6 +45,8 @@ __all__ = [
     "PROBLEM_MEDIA_TYPE",
     "ConnectionFailed",
     "DataDependentError",
+    "DeadlineUnreachable",
+    "DevicesUnavailable",
     "EvaluationError",
     "FarfuncError",
     "ForwardModeUnsupported",
@@ -56,6 +61,7 @@ __all__ = [
     "ServerError",
     "StorageFailed",
     "TimeLimitExceeded",
+    "TooManyRequests",
     "TraceError",
     "TransformError",
     "TransformIndexError",
@@ -259,6 +265,12 @@ class Unauthorized(FarfuncError):
     code, status, title = "unauthorized", 401, "Unauthorized"
 
 
+class TooManyRequests(FarfuncError):
+    """The tenant has as many requests under way as it may, while others want their turn."""
+
+    code, status, title = "too_many_requests", 429, "Too many requests"
+
+
 class ServerError(FarfuncError, RuntimeError):
     """The service is at fault, not the request."""
 
@@ -275,6 +287,18 @@ class TimeLimitExceeded(ServerError, TimeoutError):
     """The work took longer than the request's time limit, and was stopped."""
 
     code, status, title = "time_limit_exceeded", 504, "Time limit exceeded"
+
+
+class DeadlineUnreachable(TimeLimitExceeded):
+    """By what such work has taken, and by what waits, the request cannot end within its time limit: it is not begun."""
+
+    code, title = "deadline_unreachable", "The time limit cannot be kept"
+
+
+class DevicesUnavailable(ServerError):
+    """Every device has failed or is taken out for maintenance."""
+
+    code, status, title = "devices_unavailable", 503, "No device is in service"
 
 
 class WorkerDied(ServerError):

@@ -28,7 +28,7 @@ from .limits import DEFAULT_LIMITS, Limits
 from .messages import MAX_TRANSFORMS, EvaluateRequest, check_reference, check_seed
 from .pytree import broadcast_prefix, flatten, spec_tree
 from .strict_json import list_of, members_of, shown
-from .transforms import Jvp, Transform, Vjp, Vmap
+from .transforms import Arguments, Jvp, Transform, Vjp, Vmap
 from .transforms.flat import with_axis
 
 __all__ = ["JsonRequest", "encode_json_response", "read_json_request"]
@@ -123,14 +123,16 @@ class JsonRequest:
         given = (reader.read(self.args, args, "args"), reader.read(self.kwargs, kwargs, "kwargs"))
         leaves, tree = flatten(given)
         arrays = tuple(leaf for leaf in leaves if isinstance(leaf, Array))
-        levels: list[Any] = [spec_tree(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])]
+        args, kwargs = spec_tree(tree, [leaf.type if isinstance(leaf, Array) else leaf for leaf in leaves])
+        levels: list[Arguments] = [(args, kwargs)]
         for transform in self.transforms:
-            levels.append(transform.inner(*levels[-1]))
+            args, kwargs = transform.inner(args, kwargs)
+            levels.append((args, kwargs))
         out = spec_tree(function.out_tree, list(output_types))
         flats = []
-        for transform, level in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
-            flats.append(transform.flat(*level, out))
-            out = transform.outer(*level, out)
+        for transform, (args, kwargs) in zip(reversed(self.transforms), reversed(levels[:-1]), strict=True):
+            flats.append(transform.flat(args, kwargs, out))
+            out = transform.outer(args, kwargs, out)
         return EvaluateRequest(self.function, tuple(reversed(flats)), arrays, seed=self.seed), out
 
 
@@ -327,16 +329,14 @@ class _Reader:
         names = {str(key): key for key in expected}
         unknown = sorted(set(document) - set(names))
         if unknown:
-            known = ", ".join(names) or "none"
-            raise InvalidRequest(
-                f"there is no member {shown(unknown[0])} here", where=where, remedy=f"the members are {known}"
-            )
+            remedy = f"the members are {', '.join(names)}" if names else "leave it out: there are no members"
+            raise InvalidRequest(f"there is no member {shown(unknown[0])} here", where=where, remedy=remedy)
         read = {}
         for name, key in names.items():
             if name in document:
                 read[key] = self.read(document[name], expected[key], f"{where}.{name}")
             elif any(isinstance(leaf, TensorType) for leaf in flatten(expected[key])[0]):
-                raise InvalidRequest(f"the member {name!r} is missing", where=where)
+                raise InvalidRequest(f"the member {name!r} is missing", where=where, remedy=f"give {_form(expected)}")
             else:
                 read[key] = expected[key]
         return read
@@ -360,7 +360,7 @@ def _form(expected: Any) -> str:
 def _check_count(items: list[Any], expected: Any, where: str) -> None:
     if len(items) != len(expected):
         raise InvalidRequest(
-            f"{len(expected)} values are expected here, {len(items)} are given",
+            f"a list of {len(expected)} is expected here, and one of {len(items)} is given",
             where=where,
             remedy=_form_remedy(where, items, expected),
         )

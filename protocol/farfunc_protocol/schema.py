@@ -275,7 +275,7 @@ def _parse_default(kind: Type, text: str) -> Attribute:
 def _scalar(base: str, value: object, argument: Argument, where: str | None) -> Attribute:
     is_bool = isinstance(value, bool | np.bool_)
     if base in ("int", "SymInt"):
-        if isinstance(value, numbers.Integral) and not is_bool and -(2**63) <= value < 2**63:
+        if isinstance(value, numbers.Integral) and not is_bool and -(2**63) <= int(value) < 2**63:
             return int(value)
         if base == "SymInt" and isinstance(value, dict) and set(value) == {"dim"} and isinstance(value["dim"], str):
             return {"dim": value["dim"]}
@@ -295,7 +295,7 @@ def _scalar(base: str, value: object, argument: Argument, where: str | None) -> 
         if is_bool:
             return bool(value)
         if isinstance(value, numbers.Integral):
-            if -(2**63) <= value < 2**64:
+            if -(2**63) <= int(value) < 2**64:
                 return int(value)
         elif isinstance(value, numbers.Real):
             return _float(value, argument, where)

@@ -84,12 +84,12 @@ def members_of(
     """The members of a JSON object; raises ``error`` for a missing or an unknown one."""
     if not isinstance(document, dict):
         raise error(f"an object is expected here, not {shown(document)}", where=where)
+    known = ", ".join((*required, *optional))
     missing = [name for name in required if name not in document]
     if missing:
-        raise error(f"the member {missing[0]!r} is missing", where=where)
+        raise error(f"the member {missing[0]!r} is missing", where=where, remedy=f"the members are {known}")
     unknown = sorted(set(document) - set(required) - set(optional))
     if unknown:
-        known = ", ".join((*required, *optional))
         raise error(f"there is no member {unknown[0]!r} here", where=where, remedy=f"the members are {known}")
     return document
 
@@ -102,8 +102,10 @@ def list_of(document: Any, where: str, *, error: type[ProtocolError] = InvalidGr
 
 
 def shown(value: Any) -> str:
-    """A value as an error message quotes it: short, however long or deep the value is.
+    """A JSON value as an error message quotes it: short, however long or deep the value is.
 
+    >>> shown([True, None])
+    '[true, null]'
     >>> shown([[[[[1]]]], "x" * 1000])
     "[[[[...]]], 'xxxxxxxxxxxx...xxxxxxxxxxxxx']"
     """
@@ -111,5 +113,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-_SHORT = reprlib.Repr()
+class _Short(reprlib.Repr):
+    """Writes null, true and false as the document does; reprlib finds the methods by the types' names."""
+
+    def repr_NoneType(self, value: None, level: int) -> str:
+        return "null"
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return "true" if value else "false"
+
+
+_SHORT = _Short()
 _SHORT.maxlevel = 3

@@ -241,14 +241,14 @@ def _check_transform(
                 where=f"{path}.in[{leaves + i}]",
                 rule="G8",
             )
-    given_types = [types[var] for var in operands[:leaves]]
-    if None in given_types or None in results:
+    given_types, result_types = _known([types[var] for var in operands[:leaves]]), _known(results)
+    if given_types is None or result_types is None:
         return [None] * len(equation.outputs)
     flat = FlatTransform(equation.op, equation.attributes)
     try:
-        check_flat(flat, given_types, results, body_inputs=body.inputs, where=path)
+        check_flat(flat, given_types, result_types, body_inputs=body.inputs, where=path)
         captured = [types[var] or type for var, type in zip(operands[leaves:], body.captures, strict=True)]
-        found = called_types(flat, body, given_types, captured, results)
+        found = called_types(flat, body, given_types, captured, result_types)
     except InvalidGraph as error:
         error.rule = error.rule or "G9"
         raise
@@ -261,6 +261,12 @@ def _check_transform(
             rule="G4",
         )
     return found
+
+
+def _known(types: Sequence[MaybeType]) -> list[TensorType] | None:
+    """The types, if each of them is known."""
+    known = [type for type in types if type is not None]
+    return known if len(known) == len(types) else None
 
 
 def _output_count(op: Op) -> int | None:
@@ -277,7 +283,7 @@ def _typed(operand: Operand, types: Sequence[MaybeType]) -> MaybeType | tuple[Ma
 
 def _unknown(operand: Operand, typed: MaybeType | tuple[MaybeType, ...]) -> bool:
     """Whether a variable of the operand has no known type (a null operand is no variable)."""
-    if isinstance(operand, tuple):
+    if isinstance(operand, tuple) and isinstance(typed, tuple):
         return any(var is not None and type is None for var, type in zip(operand, typed, strict=True))
     return operand is not None and typed is None
 

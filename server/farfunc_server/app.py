@@ -82,8 +82,13 @@ def create_app(settings: Settings) -> FastAPI:
         plan_counts=board,
     )
     dispatcher.on_begin = metrics.batch
+    fleet = dispatcher.fleet
     for device in devices:
-        metrics.observe_device(device, partial(dispatcher.seconds, device), partial(pool.is_ready_on, device))
+        metrics.observe_device(
+            device,
+            seconds=partial(fleet.seconds, device),
+            is_in_service=lambda device=device: fleet.state(device) is None,
+        )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -19,6 +19,9 @@ __all__ = ["MOST_ROWS", "BatchForm", "bucket", "kind_and_rows"]
 MOST_ROWS = 256
 """How many rows are put together at most; a call of more is evaluated by itself."""
 
+_ROW_BYTES = 1 << 18
+"""Arguments of so many bytes count as a row: what is put together has 64 MiB at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchForm:
@@ -76,9 +79,10 @@ def kind_and_rows(request: EvaluateRequest) -> tuple[Hashable, int]:
     if request.seed is not None or request.generator is not None or request.captures:
         return None, 1
     form = BatchForm.of(request.transforms, [array.type for array in request.arrays])
-    if form is None or not 0 < form.rows <= MOST_ROWS:
+    if form is None or not form.rows:
         return None, 1
-    return (form.chain, form.row_types), form.rows
+    rows = max(form.rows, -(-sum(array.nbytes for array in request.arrays) // _ROW_BYTES))
+    return ((form.chain, form.row_types), rows) if rows <= MOST_ROWS else (None, 1)
 
 
 def bucket(rows: int) -> int:

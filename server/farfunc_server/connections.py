@@ -1,4 +1,4 @@
-"""A connection: uvicorn's, with a bound on heads and a short way for evaluations.
+"""A connection: uvicorn's, with bounds on what a client may leave open, and a short way for evaluations.
 
 uvicorn makes of each request a cycle of its own objects and writes an answer in two parts, which takes as long as all
 else that this process does for a small evaluation; and it copies a large body four times. Evaluations in the plain
@@ -10,30 +10,22 @@ way, which also judges what is no HTTP.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import MutableMapping
-from functools import lru_cache
+from collections.abc import Hashable, MutableMapping
 from http import HTTPStatus
 from typing import Any, cast
 
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .heads import START, Headers, read_head, without_upgrade
+from .presence import Presence, is_gone
 from .workers.frames import memory_of
 
 __all__ = ["Connection"]
 
-Headers = list[tuple[bytes, bytes]]
-
 _MOST_HEAD_BYTES = 1 << 16
 _SMALL = 1 << 16
 """Bytes of a body that is handed over whole, and of an answer that is joined to its head."""
-
-# RFC 9112: no folded lines, no space before the colon, visible ASCII. What is written otherwise is not for this parser.
-_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?\r\n"
-_HEAD = re.compile(rb"POST /v1/evaluate HTTP/1\.1\r\n((?:" + _LINE + rb"){1,64})\r\n")
-_START = b"POST /v1/evaluate HTTP/1.1\r\n"
-_NOT_PLAIN = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"connection"))
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
@@ -46,13 +38,23 @@ class Connection(HttpToolsProtocol):
         self._application = cast(ASGIApp, self.config.loaded_app)
         self._is_within = False  # a message that uvicorn's parser has begun
         self._is_within_head = False
-        self._head_bytes = 0
+        self._bare_bytes = 0  # that uvicorn's parser was given since it last told of something whole
+        self._body_bytes = 0
+        self._messages = 0
         self._direct: _Exchange | None = None
+        self._presence: Presence | None = None
+        self._is_half_closed = False
+        self.upload: _Upload | None = None
         self._held = b""  # what has come of a direct request, or behind it
         self._head: tuple[Headers, int, int] | None = None  # of what is held: with its own length, and the body's
         self.is_last = False
         self._idle_since = 0.0
         self._idle_check: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there."""
+        super().connection_made(transport)
+        self._presence = Presence(self.loop, transport, self._turn)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have come."""
@@ -64,7 +66,7 @@ class Connection(HttpToolsProtocol):
         if self._held:
             data = self._held + data
             self._held = b""
-        if not self._is_within and data.startswith(_START) and (self.cycle is None or self.cycle.response_complete):
+        if not self._is_within and data.startswith(START) and (self.cycle is None or self.cycle.response_complete):
             self._unset_keepalive_if_required()
             self._take(data)
         else:
@@ -77,7 +79,7 @@ class Connection(HttpToolsProtocol):
             if end < 0 and len(data) < _MOST_HEAD_BYTES:
                 self._held = data
                 return
-            if end < 0 or (head := _read_head(data[: end + 4])) is None:
+            if end < 0 or (head := read_head(data[: end + 4])) is None:
                 self._hand_on(data)
                 return
             self._head = head
@@ -114,32 +116,55 @@ class Connection(HttpToolsProtocol):
 
     def _hand_on(self, data: bytes) -> None:
         """Leave it to uvicorn."""
-        if self._is_within_head or not self._is_within:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MOST_HEAD_BYTES and self._is_within_head:
-                self.send_400_response("The head of the request is too large.")
-                return
+        # Within a head, but also between messages and chunks, and behind the last one.
+        if self._bare_bytes > _MOST_HEAD_BYTES or (
+            self._is_within_head and self._bare_bytes + len(data) > _MOST_HEAD_BYTES
+        ):
+            self.send_400_response("The head or the trailer of the request is too large.")
+            return
+        if not self._is_within and not self._bare_bytes:
+            data = without_upgrade(data)
+        self._bare_bytes += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
         self._is_within = self._is_within_head = True
+        self._messages += 1
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser, for the fields of a trailer too: those are nobody's here."""
+        if self._is_within_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
         self._is_within_head = False
-        self._head_bytes = 0
+        self._bare_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._bare_bytes = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         self._is_within = False
+        self._bare_bytes = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """uvicorn has answered."""
+        super().on_response_complete()
+        self._end_if_all_is_answered()
 
     def done(self, is_whole: bool) -> None:
         """A direct request has been answered, or cannot be."""
         self._direct = None
+        self._messages += 1
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -152,6 +177,46 @@ class Connection(HttpToolsProtocol):
             self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
         if self._held:
             self.data_received(b"")
+        self._end_if_all_is_answered()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self._direct is not None or (self.cycle is not None and not self.cycle.response_complete)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; one that has asked before may wait for its answer."""
+        if self._is_within or not self._is_answering or is_gone(self.transport):
+            return False
+        if not self._is_half_closed and self._presence is not None:
+            self._is_half_closed = True
+            self._presence.probe(self._may_write_interim)
+        return True
+
+    def _may_write_interim(self) -> bool:
+        if self._direct is not None:
+            return not self._direct.has_begun
+        cycle = self.cycle
+        if cycle is None or self.pipeline or cycle.response_started or cycle.response_complete:
+            return False
+        return cycle.scope["http_version"] == "1.1"
+
+    def _end_if_all_is_answered(self) -> None:
+        is_over = not self._is_answering or self._is_within  # what is not whole now never will be
+        if self._is_half_closed and is_over and not self.transport.is_closing():
+            self.transport.close()
+
+    def _turn(self) -> Hashable:
+        """What the client is to do: see :class:`Presence`."""
+        if (unsent := self.transport.get_write_buffer_size()) > 0:
+            return "read", self._messages, unsent, self._direct is not None and self._direct.parts
+        if self.upload is not None:
+            return "send", self._messages, self.upload.received
+        if self._is_within:
+            return "send", self._messages, self._body_bytes
+        if self._is_answering:
+            return None
+        # What is idle after an answer has a clock of its own.
+        return ("send", self._messages) if self._held or not self._messages else None
 
     def _close_if_idle(self) -> None:
         """uvicorn's own timer is set and cancelled by each request; this one looks again."""
@@ -170,6 +235,8 @@ class Connection(HttpToolsProtocol):
         """The client has gone."""
         if self._idle_check is not None:
             self._idle_check.cancel()
+        if self._presence is not None:
+            self._presence.end()
         if self._direct is not None:
             self._direct.lose()
         super().connection_lost(exc)
@@ -181,40 +248,6 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
 
-_MOST_KNOWN_HEADS = 256
-_LARGEST_KNOWN_HEAD = 1 << 10
-
-
-def _read_head(text: bytes) -> tuple[Headers, int, int] | None:
-    """The headers of a plain request, the head's length and the body's; None for what uvicorn is to judge."""
-    head = (_parse_head_again if len(text) <= _LARGEST_KNOWN_HEAD else _parse_head)(text)
-    return None if head is None else (list(head[0]), len(text), head[1])
-
-
-def _parse_head(text: bytes) -> tuple[tuple[tuple[bytes, bytes], ...], int] | None:
-    """The headers of a plain request and the length of its body."""
-    match = _HEAD.fullmatch(text)
-    if match is None:
-        return None
-    headers = []
-    length = None
-    for line in match[1][:-2].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
-        if name in _NOT_PLAIN and not (name == b"connection" and value.lower() == b"keep-alive"):
-            return None
-        if name == b"content-length":
-            if length is not None or not value.isdigit() or len(value) > 15:
-                return None
-            length = int(value)
-        headers.append((name, value))
-    return None if length is None else (tuple(headers), length)
-
-
-_parse_head_again = lru_cache(_MOST_KNOWN_HEADS)(_parse_head)
-"""A client that calls in a loop sends the same head each time."""
-
-
 class _Upload(asyncio.BufferedProtocol):
     """A large body on its way: takes the connection's place while it comes, once the application asks for it."""
 
@@ -222,7 +255,7 @@ class _Upload(asyncio.BufferedProtocol):
         self._connection = connection
         self._size = size
         self._first = first
-        self._received = 0
+        self.received = 0  # bytes
         self._is_skipped = False
         self._memory: memoryview
         self._done: asyncio.Future[None]
@@ -233,7 +266,7 @@ class _Upload(asyncio.BufferedProtocol):
         self._memory = memory_of(self._size)  # the application has agreed to the size
         self._memory[: len(self._first)] = self._first
         await self._take_place()
-        return self._memory if self._received == self._size else None
+        return self._memory if self.received == self._size else None
 
     async def skip(self) -> None:
         """Let the body come and go, so that a client that sends it whole can read why it was not wanted."""
@@ -242,9 +275,10 @@ class _Upload(asyncio.BufferedProtocol):
         await self._take_place()
 
     async def _take_place(self) -> None:
-        self._received = len(self._first)
+        self.received = len(self._first)
         self._first = b""
         self._done = self._connection.loop.create_future()
+        self._connection.upload = self
         self._connection.transport.set_protocol(self)
         self._connection.flow.resume_reading()
         await self._done
@@ -252,13 +286,13 @@ class _Upload(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
         if self._is_skipped:
-            return self._memory[: self._size - self._received]
-        return self._memory[self._received :]
+            return self._memory[: self._size - self.received]
+        return self._memory[self.received :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes have come."""
-        self._received += nbytes
-        if self._received == self._size:
+        self.received += nbytes
+        if self.received == self._size:
             self._connection.transport.set_protocol(self._connection)
             self._finish()
 
@@ -276,6 +310,7 @@ class _Upload(asyncio.BufferedProtocol):
         self._connection.resume_writing()
 
     def _finish(self) -> None:
+        self._connection.upload = None
         if not self._done.done():
             self._done.set_result(None)
 
@@ -292,6 +327,8 @@ class _Exchange:
         self._head: list[bytes] | None = None
         self._is_chunked = False
         self._is_whole = False
+        self.has_begun = False
+        self.parts = 0
 
     async def run(self, application: ASGIApp, scope: MutableMapping[str, Any]) -> None:
         """Have the application answer."""
@@ -332,6 +369,8 @@ class _Exchange:
         parts = [] if self._head is None else self._head
         self._head = None
         size = len(body)
+        self.has_begun = True
+        self.parts += 1
         if not self._is_chunked:
             parts.append(body)
         elif size:

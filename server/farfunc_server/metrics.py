@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -86,6 +86,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each, which tells when its first sample came
         self._registry = registry = CollectorRegistry()
         self.requests = Counter(
             "farfunc_http_requests", "HTTP requests.", ("route", "method", "status"), registry=registry
@@ -133,7 +134,7 @@ class Metrics:
         self._workers_ready = Gauge("farfunc_workers_ready", "Workers that take requests.", registry=registry)
         self._device_in_service = Gauge(
             "farfunc_device_in_service",
-            "1, or 0 for a device that has no worker, has failed or is drained.",
+            "1, or 0 for a device that has failed or is drained.",
             ("device",),
             registry=registry,
         )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import os
 import shutil
 import socket
 import sys
 import threading
+import time
 from types import FrameType
 
 import uvicorn
@@ -63,13 +65,14 @@ def serve(settings: Settings) -> int:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, told what the first signal means: refuse new requests, finish those that run, then end."""
+    """uvicorn, told what signals mean: first refuse new requests, finish those that run, and end; then end at once."""
 
     def __init__(self, config: uvicorn.Config, context: Context, listener: Listener) -> None:
         super().__init__(config)
         self._context = context
         self._listener = listener
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._deadline = math.inf  # of what is still to be finished, on time.monotonic
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -90,22 +93,26 @@ class _Server(uvicorn.Server):
         return Connection(self.config, self.server_state, self.lifespan.state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._loop is None or self._context.is_closing:
-            super().handle_exit(sig, frame)  # before the start, or the second signal: at once
+        # In place of uvicorn's, which has the signal raised again in the end: it would end this process before the
+        # socket's file and a temporary data folder are removed.
+        if self._loop is None or self.should_exit:
+            self.force_exit = self.should_exit  # nothing is left to be finished but to send what clients do not take
+            self.should_exit = True
             return
-        self._loop.call_soon_threadsafe(self._begin_to_close, self._context.settings.shutdown_limit)
+        seconds = 0.0 if self._context.is_closing else self._context.settings.shutdown_limit
+        self._loop.call_soon_threadsafe(self._begin_to_close, seconds)
 
     def _begin_to_close(self, seconds: float) -> None:
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
         if not self._context.is_closing:
             self._context.is_closing = True
-            self._closing = asyncio.ensure_future(self._close(seconds))
+            self._closing = asyncio.ensure_future(self._close())
 
-    async def _close(self, seconds: float) -> None:
+    async def _close(self) -> None:
         dispatcher = self._context.dispatcher
         event(_log, logging.INFO, "closing", unfinished=dispatcher.unfinished)
         dispatcher.close()
-        deadline = asyncio.get_running_loop().time() + seconds
-        while dispatcher.unfinished and asyncio.get_running_loop().time() < deadline:
+        while dispatcher.unfinished and time.monotonic() < self._deadline:
             await asyncio.sleep(0.02)
         await dispatcher.stop()  # what is left is answered with ServerBusy
         self.should_exit = True

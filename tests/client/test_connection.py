@@ -11,7 +11,7 @@ import time
 import pytest
 
 import farfunc
-from farfunc import _sockets
+from farfunc import _httpx, _sockets
 from farfunc._address import Address
 from farfunc._answers import HttpResponse
 from farfunc._connection import AsyncConnection, Connection
@@ -263,6 +263,13 @@ def test_what_is_no_url_is_refused_with_the_right_form(url, remedy):
     with pytest.raises(farfunc.ConnectionFailed, match="is not the URL of a server") as caught:
         farfunc.Client(url)
     assert caught.value.remedy == f"give {remedy}"
+
+
+def test_a_scheme_in_capitals_is_the_same_and_certificates_are_checked_all_the_same():
+    assert Address.parse("HTTP://gpu:8017") == Address("http://gpu:8017")
+    address = Address.parse("HTTPS://gpu:8017")
+    assert address == Address("https://gpu:8017")
+    assert _httpx._transport_options(address)["verify"] is True
 
 
 def test_space_around_a_url_is_no_part_of_it():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from farfunc import _body
 from farfunc._body import Plain
 from farfunc._failures import Broken
 from farfunc._http1 import SCRATCH_BYTES, AnswerReader, RequestHeads
@@ -132,6 +133,19 @@ def test_a_length_beside_chunks_spoils_the_connection():
     answer, _ = read(OK + b"content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(b"hello"))
     assert told(answer)[2] == b"hello"
     assert not answer.keeps_alive
+
+
+def test_what_precedes_an_answer_comes_to_an_end():
+    with pytest.raises(Broken, match="no answer follows"):
+        read(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000)
+
+
+def test_an_answer_that_is_no_file_comes_to_an_end(monkeypatch):
+    monkeypatch.setattr(_body, "_MOST_BYTES", 1_000_000)
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    read(head + bytes(1_000_000))
+    with pytest.raises(Broken, match="more than 1,000,000 bytes"):
+        read(head + bytes(1_000_001))
 
 
 def test_an_answer_to_head_has_no_body():

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 import farfunc
-from farfunc import _session, _sockets
+from farfunc import _connection, _session, _sockets
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.errors import EvaluationError, FunctionNotFound, ServerBusy
 from farfunc_protocol.messages import BINARY_MEDIA_TYPE, EvaluateResponse, decode_request, encode_response
@@ -213,6 +215,32 @@ def test_a_busy_server_is_asked_again():
     assert len(refused) == 4
 
 
+def test_items_that_are_one_array_with_other_values(mapped):
+    """As with the builtin: what an item holds when it is taken is what counts, also where it is sent again."""
+    refused = []
+
+    def before(x):
+        if x[0] == 2 and not refused:
+            refused.append(x[0])
+            return ServerBusy("full", retry_after=0)
+
+    class Busy(Stub):
+        def __call__(self, connection, number):
+            while request := read_request(connection):
+                respond(connection, *self.answer(request), retry_after="0")
+
+    def items():
+        item = np.empty(2)
+        for number in range(9):
+            item[:] = number
+            yield item
+
+    with raw_server(Busy(before)) as url:
+        results = mapped(url, np.sin, items())
+    np.testing.assert_array_equal(results, [np.sin([number, number]) for number in range(9)])
+    assert refused
+
+
 def test_connections_that_break_are_made_again():
     class Breaking(Stub):
         def __call__(self, connection, number):
@@ -233,7 +261,7 @@ def test_who_stops_early_leaves_nothing_behind():
         assert len(client._connection._pool._open) > 1
         results.close()
         pool = client._connection._pool
-        assert pool._open == set(pool._idle)  # whose answers were read
+        assert set(pool._open) == set(pool._idle)  # whose answers were read
         np.testing.assert_array_equal(list(client.map(np.sin, ITEMS)), np.sin(ITEMS))
 
 
@@ -292,6 +320,45 @@ def test_threads_that_map_share_the_connections(monkeypatch):
         futures = [threads.submit(lambda: list(client.map(np.sin, ITEMS * 5))) for _ in range(4)]
         for future in futures:
             np.testing.assert_array_equal(future.result(30), np.sin(ITEMS * 5))
+
+
+@pytest.mark.parametrize("through_httpx", [False, True])
+def test_a_fork_in_the_middle(monkeypatch, through_httpx):
+    """Both go on: the answers on their way are the parent's, and so are the threads that wait for them."""
+    answer = threading.Event()
+
+    def before(x):
+        if x[0] > 1:
+            answer.wait(30)
+
+    monkeypatch.setattr(_connection, "_needs_httpx", lambda *_: through_httpx)
+    with raw_server(Stub(before)) as url, farfunc.Client(url, timeout=20.0) as client:
+        results = client.map(np.sin, ITEMS[:5], concurrency=4)
+        np.testing.assert_array_equal([next(results), next(results)], np.sin(ITEMS[:2]))
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.alarm(20)
+                np.testing.assert_array_equal(list(results), np.sin(ITEMS[2:5]))
+                status = 0
+            finally:
+                os._exit(status)
+        answer.set()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        np.testing.assert_array_equal(list(results), np.sin(ITEMS[2:5]))
+
+
+def test_an_asynchronous_call_is_of_the_arrays_as_they_were():
+    async def main(url):
+        async with farfunc.AsyncClient(url) as client:
+            x = np.zeros(2)
+            first = client.vmap(np.sin)(x)
+            x[:] = 1.0
+            return await first
+
+    with raw_server(Stub()) as url:
+        np.testing.assert_array_equal(asyncio.run(main(url)), np.zeros(2))
 
 
 def test_through_a_transport_of_the_users_own():

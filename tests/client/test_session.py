@@ -88,6 +88,18 @@ class TestEvaluate:
             converse(Session().evaluate(function, [JACREV], [array([1.0, 2.0])]), refusal)
         assert caught.value.where == "arm.py:12, in forward: equations[0] (sin)"
 
+    def test_the_line_is_named_when_the_function_is_refused_as_it_comes(self):
+        function = replace(sin(), sources=("arm.py:12, in forward",))
+        refusal = problem(errors.InvalidGraph("mixed", where="body.graph.equations[0].in[1]", rule="G6"))
+        missing = problem(errors.FunctionNotFound("no such function"))
+        for exchange, answers in (
+            (Session().evaluate(function, [JACREV], [array([1.0, 2.0])]), (missing, refusal)),
+            (Session().upload(function, "sine"), (refusal,)),
+        ):
+            with pytest.raises(errors.InvalidGraph) as caught:
+                converse(exchange, *answers)
+            assert caught.value.where == "arm.py:12, in forward: body.graph.equations[0].in[1]"
+
     def test_captures_travel_with_the_call(self):
         requests, _ = converse(Session().evaluate(sin(), [], [], None, {1: array([4.0])}), ok())
         assert decode_request(b"".join(requests[0].content)).captures[1].to_numpy().tolist() == [4.0]

@@ -1,10 +1,8 @@
-"""Connections over sockets: large bodies, hostile servers, interrupts, Unix domain sockets."""
+"""Connections over sockets: large bodies, hostile servers, Unix domain sockets."""
 
 import asyncio
-import gc
 import os
 import random
-import signal
 import socket
 import sys
 import threading
@@ -169,6 +167,33 @@ class TestLargeBodies:
                     send(post(bytes(20_000_000), seconds=seconds))
             else:
                 assert send(post(bytes(20_000_000), seconds=seconds), get(seconds=seconds))[1].status == 200
+
+    def test_an_interim_answer_does_not_end_an_upload(self, client):
+        body = bytes(20_000_000)  # more than the kernel keeps
+
+        def answer(connection, number):
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")
+            respond(connection, content=b"%d" % len(read_request(connection).partition(b"\r\n\r\n")[2]))
+
+        with raw_server(answer) as url:
+            (response,) = client(url)(post(body, seconds=10.0))
+        assert bytes(response.content) == b"20000000"
+
+    def test_a_server_that_takes_an_upload_slowly_is_not_silent(self, client):
+        body, pause = bytes(20_000_000), threading.Event()
+
+        def answer(connection, number):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            left = len(body)
+            while left > 0:
+                if left % 5 == 0:
+                    pause.wait(0.02)
+                left -= len(connection.recv(100_000))
+            respond(connection)
+
+        with raw_server(answer) as url:
+            (response,) = client(url)(post(body, seconds=0.6))
+        assert response.status == 200
 
     def test_a_server_that_reads_nothing_is_silent(self, client):
         end = threading.Event()
@@ -356,98 +381,6 @@ def test_more_threads_than_connections_take_turns(monkeypatch):
         assert not failed
         assert len(connection._pool._idle) == len(connection._pool._open) == 1
         connection.close()
-
-
-class _Interrupted(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("part", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n12"])
-def test_an_interrupt_leaves_no_half_answer_behind(part):
-    """KeyboardInterrupt is such a thing: what a handler of a signal raises."""
-
-    def answer(connection, number):
-        while request := read_request(connection):
-            if b"/slow" in request:
-                connection.sendall(part)
-                os.kill(os.getpid(), signal.SIGUSR1)
-                interrupted.wait(30)
-                connection.sendall(b"345")
-            else:
-                respond(connection, content=b"%d" % number)
-
-    def interrupt(*_):
-        raise _Interrupted
-
-    interrupted = threading.Event()
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        with raw_server(answer) as url:
-            connection = Connection(Address(url))
-            connection.run(exchange(get()))
-            with pytest.raises(_Interrupted):
-                connection.run(exchange(get("/slow")))
-            interrupted.set()
-            assert bytes(connection.run(exchange(get())).content) == b"1"
-            assert len(connection._pool._open) == 1
-            connection.close()
-    finally:
-        interrupted.set()
-        signal.signal(signal.SIGUSR1, before)
-
-
-def test_a_cancelled_task_leaves_no_half_answer_behind():
-    begun = threading.Event()
-
-    def answer(connection, number):
-        while request := read_request(connection):
-            if b"/slow" in request:
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n12")
-                begun.set()
-            else:
-                respond(connection, content=b"%d" % number)
-
-    async def main(url):
-        connection = AsyncConnection(Address(url))
-        await connection.run(exchange(get()))
-        task = asyncio.create_task(connection.run(exchange(get("/slow"))))
-        await asyncio.to_thread(begun.wait)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        content = bytes((await connection.run(exchange(get()))).content)
-        await connection.close()
-        return content
-
-    with raw_server(answer) as url:
-        assert asyncio.run(main(url)) == b"1"
-
-
-def test_a_forked_child_s_end_does_not_end_the_parents_connections():
-    numbers = []
-
-    def answer(connection, number):
-        while read_request(connection):
-            numbers.append(number)
-            respond(connection)
-
-    with raw_server(answer) as url:
-        connection = Connection(Address(url))
-        connection.run(exchange(get()))
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                connection.run(exchange(get()))
-                connection.close()
-                gc.collect()
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        connection.run(exchange(get()))
-        connection.close()
-    assert numbers == [0, 1, 0]
 
 
 class TestUnixDomainSockets:

@@ -145,6 +145,7 @@ def test_a_client_that_goes_in_the_middle_of_a_large_body_is_forgotten(server_ur
     [
         ("Connection: close\r\n", 200),
         ("Connection: keep-alive\r\n", 200),
+        ("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n", 200),  # curl --http2
         ("X-Odd : 1\r\n", 400),
         ("X-Folded: 1\r\n 2\r\n", 400),
         ("Content-Length: 7\r\n", 400),

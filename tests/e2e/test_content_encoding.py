@@ -5,7 +5,9 @@ import sys
 import numpy as np
 import pytest
 
+from farfunc_protocol.errors import LimitExceeded
 from farfunc_protocol.graph import Equation, Graph
+from farfunc_server.routes.encoding import decompressed
 from support.graphs import array, f64, wrapped
 from support.http import BINARY, evaluation, open_client, register, results
 from support.in_process import InProcessServer
@@ -93,7 +95,7 @@ def test_encodings_that_are_not_known(client, body):
         assert response.headers["accept-encoding"] == "zstd"
 
 
-@pytest.mark.parametrize("fault", ["cut", "nonsense", "behind", "window"])
+@pytest.mark.parametrize("fault", ["cut", "nonsense", "behind", "window", "frames"])
 def test_what_is_not_what_it_says(client, body, fault):
     sent = zstd.compress(body)
     if fault == "cut":
@@ -102,11 +104,24 @@ def test_what_is_not_what_it_says(client, body, fault):
         sent = body
     elif fault == "behind":
         sent += b"more"
+    elif fault == "frames":
+        sent = zstd.compress(b"") * 200_000 + sent
     else:
         options = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.content_size_flag: 0}
         compressor = zstd.ZstdCompressor(options=options)
         sent = compressor.compress(body) + compressor.flush()
     assert problem(client.post("/v1/evaluate", content=sent, headers=ZSTD), 400, "bad_content_encoding")["remedy"]
+
+
+@pytest.mark.parametrize("level", [-5, 3])
+@pytest.mark.parametrize("sizes", [(0, 1), (300_000, 0, 0, 5), (131_072,), (1_000_000, 131_071, 131_073)])
+def test_frames_of_any_size(level, sizes):
+    chance = np.random.default_rng(0)
+    parts = [chance.bytes(size // 2) + bytes(size - size // 2) for size in sizes]
+    sent = b"".join(zstd.compress(part, level) for part in parts)
+    assert decompressed(sent, sum(sizes)) == b"".join(parts)
+    with pytest.raises(LimitExceeded):
+        decompressed(sent, sum(sizes) - 1)
 
 
 def test_a_bomb_is_stopped_at_the_limit(tmp_path):

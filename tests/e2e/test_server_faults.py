@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -208,6 +209,25 @@ def test_a_shutdown_is_bounded(start_server):
             server.process.terminate()
             assert answer.result(10).status_code == 503
         assert server.process.wait(10) == 0
+
+
+def test_a_second_signal_ends_it_at_once_and_leaves_nothing_behind(start_server):
+    with tempfile.TemporaryDirectory(prefix="ff") as folder:
+        place = Path(folder) / "s.sock"
+        with start_server("--threads", "1", "--uds", str(place), "--temporary") as server:
+            transports = [httpx.HTTPTransport(uds=str(place)) for _ in range(2)]
+            client, other = (httpx.Client(transport=one, base_url="http://x", timeout=60.0) for one in transports)
+            with client, other, ThreadPoolExecutor(1) as pool:
+                body = evaluation(register(client, ENDLESS), [X])
+                answer = pool.submit(post, client, body)
+                wait_until_running(other)
+                server.process.terminate()
+                wait_for(lambda: other.get("/readyz").json()["status"] == "closing", seconds=5)
+                server.process.terminate()
+                assert answer.result(30).status_code == 503
+            assert server.process.wait(20) == 0
+            assert not place.exists()
+            assert not server.data_dir.exists()
 
 
 def test_a_device_that_is_not_there_is_told_and_the_server_lives(start_server, tmp_path):

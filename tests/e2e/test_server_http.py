@@ -19,6 +19,7 @@ from farfunc_protocol.transforms import FlatTransform
 from support import environments
 from support.graphs import array, f64, function_of, wrapped
 from support.http import BINARY, evaluation, open_client, register, results
+from support.paths import ROOT
 from support.serving import RunningServer
 
 SIN = wrapped(Graph((f64(2),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
@@ -350,6 +351,9 @@ def test_health_and_metrics(client):
     assert 'farfunc_evaluations_total{outcome="ok"}' in text
     assert "farfunc_evaluation_seconds_count" in text
     assert "secret-name" not in text
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    assert {name for name in names if f"`{name}`" not in page} == set(), "docs/server.md tells what there is"
 
 
 def test_openapi_has_an_example_or_a_schema_for_every_body(client):

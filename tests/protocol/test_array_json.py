@@ -132,15 +132,15 @@ class TestFaultsHaveAPath:
         ("dtype", "data", "where", "says"),
         [
             ("int64", [[1, 2], [3, 4.0]], "x.data[1][1]", "an integer, not 4.0"),
-            ("int64", True, "x.data", "an integer, not True"),
+            ("int64", True, "x.data", "an integer, not true"),
             ("int64", ["1"], "x.data[0]", "an integer, not '1'"),
             ("int8", [[0], [128]], "x.data[1][0]", "from -128 to 127, not 128"),
             ("uint8", [-1], "x.data[0]", "from 0 to 255, not -1"),
             ("int64", [2**63], "x.data[0]", "not 9223372036854775808"),
             ("uint64", [0, 2**64], "x.data[1]", "not 18446744073709551616"),
             ("bool", [True, 1], "x.data[1]", "true or false, not 1"),
-            ("float64", [1.0, False], "x.data[1]", "a number, not False"),
-            ("float64", [1.0, None], "x.data[1]", "a number, not None"),
+            ("float64", [1.0, False], "x.data[1]", "a number, not false"),
+            ("float64", [1.0, None], "x.data[1]", "a number, not null"),
             ("float64", [[1.0], ["inf"]], "x.data[1][0]", "not 'inf'"),
             ("float64", [{}], "x.data[0]", "not {}"),
             ("float64", [1.0, math.inf], "x.data[1]", "a number is finite .* not inf"),
@@ -160,7 +160,7 @@ class TestFaultsHaveAPath:
             ("float64", "text", "x.data", "not 'text'"),
             ("float65", 1.0, "x.dtype", "'float65' is not a dtype"),
             (["float64"], 1.0, "x.dtype", "is not a dtype"),
-            (None, 1.0, "x.dtype", "None is not a dtype"),
+            (None, 1.0, "x.dtype", "null is not a dtype"),
         ],
     )
     def test_in_lists(self, dtype, data, where, says):
@@ -172,7 +172,7 @@ class TestFaultsHaveAPath:
         with pytest.raises(InvalidArray) as caught:
             from_json([1.0, None], where="args[0][2]")
         assert caught.value.where == "args[0][2][1]"
-        with pytest.raises(InvalidArray, match="a number, not True"):
+        with pytest.raises(InvalidArray, match="a number, not true"):
             from_json([1, True])
 
     def test_an_integer_beyond_64_bits_needs_a_dtype(self):

@@ -417,7 +417,7 @@ class TestHostileJson:
     @pytest.mark.parametrize(
         ("document", "where", "says"),
         [
-            (None, "t", "not None"),
+            (None, "t", "not null"),
             ("leaf", "t", "not 'leaf'"),
             (3, "t", "not 3"),
             ([], "t", "begins with"),
@@ -437,7 +437,7 @@ class TestHostileJson:
             ({"dict": [[None, "*"]]}, "t.dict[0][0]", "a key is a string or an integer"),
             ({"dict": [[2**64, "*"]]}, "t.dict[0][0]", "a key is a string or an integer"),
             ({"dict": [[["a"], "*"]]}, "t.dict[0][0]", "a key is a string or an integer"),
-            ({"dict": [["a", ["list", None]]]}, "t.dict[0][1][1]", "not None"),
+            ({"dict": [["a", ["list", None]]]}, "t.dict[0][1][1]", "not null"),
             ({"class": 3, "dict": []}, "t.class", "a class is a name"),
             ({"class": "P", "node": "*"}, "t.node", "a list"),
             ({"class": "P", "node": ["?"]}, "t.node[0]", "not '\\?'"),

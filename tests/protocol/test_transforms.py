@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from farfunc_protocol.errors import (
@@ -117,6 +118,10 @@ REFUSED = [
     (lambda: Jacfwd().inner((f64(),), {"y": 1}), TransformTypeError, "unexpected keyword argument 'y'"),
     (lambda: Jacrev().inner((TensorType("complex64", ()),), {}), TransformError, "jacrev: Expected all inputs"),
     (lambda: Jacrev(chunk_size=0), TransformValueError, "jacrev: `chunk_size` should be greater than 0."),
+    (lambda: Jacrev(chunk_size="2"), TransformTypeError, "chunk_size is an integer or None, not '2'"),
+    (lambda: Jacrev(chunk_size=2.5), TransformTypeError, "chunk_size is an integer or None, not 2.5"),
+    (lambda: Vmap(chunk_size="2"), TransformTypeError, "chunk_size is an integer or None, not '2'"),
+    (lambda: Vmap(chunk_size=2.5), TransformTypeError, "chunk_size is an integer or None, not 2.5"),
     (lambda: Jacfwd(randomness="some").inner((f64(),), {}), TransformError, "Only allowed values for randomness"),
     (lambda: Vmap(randomness="some"), TransformError, "Only allowed values for randomness"),
     (lambda: Vmap(chunk_size=-1), TransformValueError, "chunk_size should be None or greater than 0. (got -1)"),
@@ -162,12 +167,28 @@ def test_errors_have_the_words_and_the_class_of_torch(call, kind, words):
     assert words in caught.value.detail
 
 
+@pytest.mark.parametrize("transform", [Jacfwd(), Jacrev(), Grad(), GradAndValue(), Hessian()])
+@pytest.mark.parametrize(
+    ("leaf", "words"),
+    [
+        (i64(3), "the argument is int64[3]: convert it to a floating dtype"),
+        (3, "the argument is 3, a value of the function: write 3.0, or leave it out of argnums"),
+        ("three", "the argument is 'three', a value of the function: give an array, or leave it out of argnums"),
+        (np.array([1, "a"], object), "the argument is an array of dtype object: convert it"),
+    ],
+)
+def test_what_cannot_be_differentiated_is_shown_with_a_remedy(transform, leaf, words):
+    with pytest.raises(TransformError) as caught:
+        transform.inner((leaf,), {})
+    assert words in caught.value.remedy
+
+
 CHECKED = [
     ("jacfwd", {}, [f64()], [f64()], "needs the attribute 'argnums'"),
     ("jacfwd", {"argnums": 0}, [f64()], [f64()], "argnums is a list"),
     ("jacfwd", {"argnums": [1]}, [f64()], [f64()], "positions from 0 to 0, not 1"),
     ("jacfwd", {"argnums": [-1]}, [f64()], [f64()], "positions from 0 to 0, not -1"),
-    ("jacfwd", {"argnums": [True]}, [f64(), f64()], [f64()], "not True"),
+    ("jacfwd", {"argnums": [True]}, [f64(), f64()], [f64()], "not true"),
     ("jacfwd", {"argnums": [[0]]}, [f64()], [f64()], "not [0]"),
     ("jacfwd", {"argnums": [0, 0]}, [f64()], [f64()], "unique"),
     ("jacfwd", {"argnums": []}, [f64()], [f64()], "non-empty"),

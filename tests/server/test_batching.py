@@ -5,10 +5,12 @@ import pytest
 
 from farfunc_protocol.errors import EvaluationError, FarfuncError
 from farfunc_protocol.graph import Equation, Graph, TensorType
+from farfunc_protocol.messages import EvaluateRequest
 from farfunc_protocol.transforms import FlatTransform
-from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket
+from farfunc_server.batch_form import MOST_ROWS, BatchForm, bucket, kind_and_rows
 from farfunc_server.evaluation import plans
 from farfunc_server.evaluation.engine import Engine
+from farfunc_server.evaluation.inference import Budget
 from farfunc_server.evaluation.plans import Stage
 from support.graphs import array, f64, function_of, wrapped
 
@@ -115,6 +117,37 @@ def test_what_has_no_batching_rule_is_evaluated_one_by_one_from_then_on(monkeypa
     assert "Batching rule" in engine.plans.program(function, (JACREV,)).why_alone
 
 
+@pytest.mark.parametrize("op", ["where.self", "addcmul"])
+def test_results_have_the_dtype_of_a_call_alone(op):
+    """A 0-d tensor does not widen float32 to float64; under vmap torch takes it for a vector, which does."""
+
+    def body(b, x, s):
+        operands = (b.add("gt.Tensor", (x, x))[0], x, s) if op == "where.self" else (x, x, s)
+        return b.add(op, operands)[0]
+
+    function, engine = function_of([TensorType("float32", (3,)), f64()], body), Engine()
+    calls = [[array([-1, 0, 1], "float32"), array(number)] for number in (0.1, 0.2, 0.3)]
+    expected = [Engine().evaluate(function, (), call) for call in calls]
+    for _ in range(2):
+        found = engine.evaluate_many(function, (), calls)
+        for left, right in zip(expected, found, strict=True):
+            assert left[0].type == right[0].type == TensorType("float32", (3,))
+            np.testing.assert_array_equal(left[0].data, right[0].data)
+    assert "other types" in engine.plans.program(function, ()).why_alone
+
+
+def test_where_there_is_no_memory_for_all_together_there_are_fewer(monkeypatch):
+    function, engine = function_of([f64(64)], model), Engine(budget=Budget(1 << 20))  # a Jacobian takes 32 KiB
+    calls = [[array(RNG.standard_normal(64))] for _ in range(32)]
+    expected = [Engine().evaluate(function, (JACREV,), call) for call in calls]
+    for _ in range(2):
+        for left, right in zip(expected, engine.evaluate_many(function, (JACREV,), calls), strict=True):
+            np.testing.assert_allclose(left[0].data, right[0].data, rtol=1e-12)
+    sizes = {plan.types[0].shape[0] for program, plan in engine.plans if len(program.chain) == 2}
+    assert sizes & {2, 4, 8}
+    assert engine.plans.program(function, (JACREV,)).why_alone is None
+
+
 def test_random_calls_are_not_put_together():
     function = function_of([f64(4)], lambda b, x: b.add("randn_like", (x,))[0])
     found, is_one = together(Engine(), function, (), [[array(np.zeros(4))]] * 3)
@@ -132,6 +165,17 @@ def test_a_batch_that_is_slower_than_its_calls_is_left_alone():
         plan.records[plan.stage].best = 1.0 if program.chain else 1e-9
     ones = [together(engine, function, (), calls)[1] for _ in range(16)]
     assert ones.count(True) == 1
+
+
+def test_what_is_put_together_is_bounded_by_its_bytes():
+    def rows(elements, chain=()):
+        return kind_and_rows(EvaluateRequest("f", chain, (array(np.zeros(elements)),)))[1]
+
+    assert rows(4) == 1
+    assert rows((7, 4), (VMAP,)) == 7
+    assert rows(1 << 20) == 32  # 8 MiB: eight of them at a time
+    kind, _ = kind_and_rows(EvaluateRequest("f", (), (array(np.zeros(9 << 20)),)))
+    assert kind is None
 
 
 def test_forms():

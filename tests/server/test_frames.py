@@ -7,9 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from farfunc_protocol.limits import DEFAULT_LIMITS
 from farfunc_server.workers import frames
 from farfunc_server.workers.channel import Channel
-from farfunc_server.workers.messages import Evaluate, Load, Loaded, Result, Results, from_header
+from farfunc_server.workers.messages import (
+    BlockPlace,
+    Evaluate,
+    Load,
+    Loaded,
+    Result,
+    Results,
+    Slice,
+    Sliced,
+    from_header,
+)
 
 
 @pytest.fixture
@@ -84,6 +95,44 @@ def test_lengths_are_checked_before_memory_is_taken(pair):
     left.sendall(b"\xff\xff\xff\xff" + b"\xff" * 8)
     with pytest.raises(frames.FrameError):
         frames.FrameSocket(right).receive()
+
+
+@pytest.mark.parametrize("size", [1, (1 << 16) + 1, 3 << 20])
+def test_a_payload_without_memory_goes_by_and_the_next_frame_comes(pair, size, monkeypatch):
+    left, right = pair
+    connection = frames.FrameSocket(right)
+    memory_of = frames.memory_of
+
+    def receive():
+        with pytest.raises(frames.NoRoom) as caught:
+            connection.receive()
+        assert (caught.value.header, caught.value.size) == (b"first", size)
+        monkeypatch.setattr(frames, "memory_of", memory_of)
+        return connection.receive()
+
+    def refuse(size):
+        raise MemoryError
+
+    monkeypatch.setattr(frames, "memory_of", refuse)
+    with ThreadPoolExecutor() as pool:
+        received = pool.submit(receive)
+        for part in [*frames.pack(b"first", [bytes(size)]), *frames.pack(b"second", [b"payload"])]:
+            left.sendall(part)
+        header, payload = received.result(30)
+    assert (header, bytes(payload)) == (b"second", b"payload")
+
+
+def test_there_is_room_to_tell_of_as_many_results_as_there_may_be():
+    count = DEFAULT_LIMITS.leaves
+    blocks = [BlockPlace(leaf, True, 1 << 20, 1 << 21, 1 << 22, 1 << 32) for leaf in range(count)]
+    for message in (
+        Slice(Result(1.0, "plain"), blocks, [count, 0]),
+        Sliced(["complex128[1000, 1000, 1000, 1000]"] * count, False, [0, 0]),
+    ):
+        (frame,) = frames.pack(message.to_header(), ())
+        header, payload = frames.unpack_lengths(frame)
+        assert from_header(frame[frames.LENGTHS_SIZE :]) == message
+        assert (header, payload) == (len(frame) - frames.LENGTHS_SIZE, 0)
 
 
 def test_messages_survive_their_headers():

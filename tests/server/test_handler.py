@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from farfunc_protocol.document import function_to_bytes, identity
-from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError
+from farfunc_protocol.errors import EvaluationError, LimitExceeded, ProtocolError, ServerError
 from farfunc_protocol.graph import Equation, Graph
 from farfunc_protocol.messages import decode_response
+from farfunc_protocol.transforms import FlatTransform
+from farfunc_server.evaluation.engine import Engine
+from farfunc_server.evaluation.inference import Budget
 from farfunc_server.scheduling.dispatcher import Dispatcher
 from farfunc_server.workers.handler import Handler
 from farfunc_server.workers.messages import (
@@ -21,6 +24,7 @@ from farfunc_server.workers.messages import (
     Load,
     Problem,
     Results,
+    Sliced,
     UnknownFunction,
 )
 from farfunc_server.workers.worker import Worker, WorkerGone
@@ -93,6 +97,28 @@ def test_memory_that_no_dry_run_foresaw_is_refused_by_the_kernel_and_the_worker_
     with_worker(conversation)
 
 
+def test_what_there_is_no_memory_to_receive_is_refused_and_the_worker_lives():
+    payload = [bytes(1 << 20)] * 600  # more than the budget and all that is added to it
+    request = [evaluation(ID, [array([0.0, 1.0])])]
+
+    async def conversation(worker):
+        for message in (Evaluate(ID, "r"), Load(ID), Evaluate(ID, "r")):
+            with pytest.raises(LimitExceeded, match="629,145,600 bytes"):
+                await worker.call(message, payload)
+        answer, _ = await worker.call(EvaluateMany(ID, [300 << 20, 300 << 20]), payload)
+        assert answer == Apart()  # each of them may fit
+        answer, data = await worker.call_with_function(Evaluate(ID, "r"), request, lambda: [FILE])
+        np.testing.assert_array_equal(decode_response(data).arrays[0].data, np.sin([0.0, 1.0]))
+
+    with_worker(conversation)
+
+
+def test_a_device_that_the_machine_lacks_is_refused_with_a_remedy():
+    with pytest.raises(ServerError, match=r"there is no cuda:99 here: torch .* sees \d+ GPUs") as caught:
+        with_worker(None, Configure("cuda:99", threads=1, memory_bytes=None, operations=1e12))
+    assert "--devices" in caught.value.remedy
+
+
 def test_a_refusal_is_an_answer_and_the_worker_goes_on():
     solve = wrapped(Graph((f64(2, 2), f64(2)), (), (Equation("linalg_solve", (0, 1), {}, (2,)),), (2,)))
     file = function_to_bytes(solve)
@@ -135,13 +161,46 @@ def test_a_device_that_one_of_a_batch_has_cost_is_no_fault_of_the_others(monkeyp
     assert not handler.is_sound
 
 
+def many(*requests):
+    """A message, and its payload."""
+    return EvaluateMany(ID, [len(request) for request in requests]), memoryview(b"".join(requests))
+
+
+def test_calls_that_alone_come_in_slices_are_not_refused_in_company():
+    """A Jacobian of 8 MiB, where one evaluation may take 4: whether there is company must not matter."""
+    handler = Handler()
+    handler._engine = Engine(budget=Budget(1 << 22))
+    sin = wrapped(Graph((f64(1024),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
+    handler.answer(Load(ID), memoryview(function_to_bytes(sin)))
+    request = evaluation(ID, [array(np.zeros(1024))], FlatTransform("jacrev", {"argnums": (0,)}))
+    assert handler.answer(*many(request, request))[0] == Apart()
+    assert isinstance(handler.answer(Evaluate(ID, "r", 1), memoryview(request))[0], Sliced)
+
+
+def test_calls_with_large_results_are_not_kept_until_the_last_is_done():
+    handler = Handler()
+    repeat = wrapped(Graph((f64(2),), (), (Equation("repeat", (0,), {"repeats": (1 << 19,)}, (1,)),), (1,)))
+    handler.answer(Load(ID), memoryview(function_to_bytes(repeat)))
+    request = evaluation(ID, [array([0.0, 1.0])])
+    assert handler.answer(*many(request, request))[0] == Apart()
+
+
+def test_where_memory_runs_out_in_company_each_is_evaluated_alone(monkeypatch):
+    handler = Handler()
+    handler.answer(Load(ID), memoryview(FILE))
+    request = evaluation(ID, [array([0.0, 1.0])])
+    assert isinstance(handler.answer(*many(request, request))[0], Results)
+    monkeypatch.setattr(handler._engine, "evaluate_many", lambda *given: [LimitExceeded("no memory")] * 2)
+    assert handler.answer(*many(request, request))[0] == Apart()
+
+
 @pytest.mark.parametrize("answer", [Problem({}, is_last=True), Apart(is_last=True), Problem({}), Apart()])
 def test_nothing_is_sent_to_a_worker_that_has_said_that_it_ends(answer):
     pool = SimpleNamespace(devices=("cpu",), on_ready=None)
     dispatcher = Dispatcher(pool, capacity=1)
     worker = SimpleNamespace(is_alive=True)
     pool.on_ready("cpu", worker)
-    lane = dispatcher._lanes["cpu"]
+    lane = dispatcher.fleet.lanes["cpu"]
     dispatcher._answered(lane, worker, answer, memoryview(b""))
     assert lane.worker is (None if answer.is_last else worker)
     pool.on_ready("cpu", worker)

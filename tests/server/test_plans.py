@@ -298,6 +298,49 @@ def test_plans_are_forgotten_and_that_is_told(monkeypatch):
     assert len([item for item in engine.plans.take_news() if item.get("forgotten")]) == 2
 
 
+def test_a_plan_that_was_forgotten_and_made_again_is_told_as_one_that_is_there(monkeypatch):
+    monkeypatch.setattr(plan_cache, "_MOST_PLANS_EACH", 1)
+    function = wrapped(Graph((TensorType("float64", ("n",)),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
+    engine = Engine()
+    for length in (1, 2, 1):
+        engine.evaluate(function, (), [array(np.zeros(length))])
+    there: dict[str, bool] = {}
+    for item in engine.plans.take_news():
+        there[item["id"]] = not item.get("forgotten")
+    assert {plan.id: True for _, plan in engine.plans}.items() <= there.items()
+    assert list(there.values()).count(True) == 1
+
+
+def test_plans_of_one_function_are_forgotten_when_what_they_hold_is_too_much(monkeypatch):
+    """A program that was made in idle time holds what depends on constants alone, here half a MiB."""
+    monkeypatch.setattr(plan_cache, "_MOST_BYTES", 2 << 20)
+
+    def body(b, x):
+        (column,) = b.add("unsqueeze", (b.constant(array(np.ones(256))),), {"dim": 1})
+        (square,) = b.add("mul.Tensor", (column, b.constant(array(np.ones(256)))))
+        return b.add("add.Tensor", (b.add("sum", (x,))[0], square))[0]
+
+    function = function_of([f64("n")], body)
+    engine = Engine()
+    for length in range(1, 9):
+        for _ in range(2):
+            engine.evaluate(function, (), [array(np.zeros(length))])
+        while engine.use_idle_time():
+            pass
+        assert engine.plans.bytes <= 2 << 20
+    assert [plan.types for _, plan in engine.plans] == [(f64(6),), (f64(7),), (f64(8),)]
+
+
+def test_of_many_plans_it_is_told_by_and_by(monkeypatch):
+    monkeypatch.setattr(plan_cache, "_MOST_NEWS", 2)
+    function = wrapped(Graph((TensorType("float64", ("n",)),), (), (Equation("sin", (0,), {}, (1,)),), (1,)))
+    engine = Engine()
+    for length in range(5):
+        engine.evaluate(function, (), [array(np.zeros(length))])
+    told = [[item["arguments"] for item in engine.plans.take_news()] for _ in range(4)]
+    assert told == [[["float64[0]"], ["float64[1]"]], [["float64[2]"], ["float64[3]"]], [["float64[4]"]], []]
+
+
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
     """One package, which takes seconds to make."""

@@ -100,7 +100,7 @@ class Pullback:
         return self.chain, self.func, self.tree, self.chosen, self.others, self.leaves, self.outputs, self.captured
 
     def __call__(self, given: Sequence[Any], others: Sequence[Any], cotangents: Sequence[Any]) -> torch.Tensor:
-        leaves = list(self.leaves)
+        leaves: list[Any] = list(self.leaves)
         for place, leaf in zip([*self.chosen, *self.others], [*given[: len(self.chosen)], *others], strict=True):
             leaves[place] = leaf.clone() if place in self.written else leaf
         args, kwargs = unflatten(self.tree, leaves)

@@ -57,10 +57,8 @@ class Drawing:
 
     def __init__(self) -> None:
         self._began = torch.get_rng_state()
-        self._generator: torch.Generator | None = None
-        self._state: torch.Tensor | None = None
-        self._marked: torch.Tensor | None = None
-        """Its state since: the next one, so that one that is seeded anew is told from one that is not."""
+        self._source: _Source | None = None
+        self._is_restored = False
 
     def draw(self, func: Any, given: torch.Generator | None = None, *, is_nested: bool) -> None:
         """Note that an operator draws: from the generator that it is given, or from the default one."""
@@ -73,44 +71,63 @@ class Drawing:
                 f"{func} is given a generator of {generator.device}, whose numbers the server cannot draw",
                 "give it a generator of the CPU, or none",
             )
-        if self._generator is None:
-            self._generator, self._state = generator, generator.get_state()
+        source = self._source
+        if source is None:
+            state = generator.get_state()
             torch.rand((), generator=generator)
-            self._marked = generator.get_state()
-            if self._is_seeded and is_nested:
+            source = self._source = _Source(generator, state, generator.get_state())
+            if self._is_seeded(source) and is_nested:
                 refuse_operator(
                     f"{func} follows torch.manual_seed inside a function that is transformed inside another",
                     "call torch.manual_seed in the outer function",
                 )
-        elif self._generator is not generator:
+        elif source.generator is not generator:
             refuse_operator(f"{func} draws from a second generator", "draw all random numbers from one")
-        self._check(f"{func} follows")
+        source.check(f"{func} follows")
 
     @property
     def found(self) -> Draws | None:
         """What was found; None if nothing was drawn."""
-        if self._generator is None:
+        source = self._source
+        if source is None:
             return None
         with outside_traces():
-            self._check("the function ends after")
-            assert self._state is not None
-            constant = self._generator is not torch.default_generator or self._is_seeded
+            source.check("the function ends after")
+            is_seeded = self._is_seeded(source)
+            constant = source.generator is not torch.default_generator or is_seeded
             self.restore()
-            return Draws(self._generator, to_array(self._state) if constant else None, self._is_seeded)
+            return Draws(source.generator, to_array(source.state) if constant else None, is_seeded)
 
     def restore(self) -> None:
         """Leave the generator as it was before the first number."""
-        if self._generator is not None and self._marked is not None:
+        if self._source is not None and not self._is_restored:
             with outside_traces():
-                self._generator.set_state(self._state)
-            self._marked = None
+                self._source.generator.set_state(self._source.state)
+            self._is_restored = True
 
-    @property
-    def _is_seeded(self) -> bool:
-        return self._generator is torch.default_generator and not torch.equal(self._state, self._began)
+    def _is_seeded(self, source: _Source) -> bool:
+        return source.generator is torch.default_generator and not torch.equal(source.state, self._began)
 
-    def _check(self, what: str) -> None:
-        if not torch.equal(self._generator.get_state(), self._marked):
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The generator that a function draws from.
+
+    Attributes
+    ----------
+    state:
+        Its state before the first number.
+    marked:
+        Its state since: the next one, so that one that is seeded anew is told from one that is not.
+    """
+
+    generator: torch.Generator
+    state: torch.Tensor
+    marked: torch.Tensor
+
+    def check(self, what: str) -> None:
+        """Refuse numbers that do not go on from those before them."""
+        if not torch.equal(self.generator.get_state(), self.marked):
             refuse_operator(
                 f"{what} a change of the generator's state between random numbers, which are all drawn in one go",
                 "seed the generator once, before the function draws; or draw the numbers before the call, and pass "

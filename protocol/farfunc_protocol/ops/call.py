@@ -16,10 +16,13 @@ from ..errors import InvalidGraph
 from ..graph import Dimension, TensorType
 from ..schema import Schema
 
-__all__ = ["MAX_OUTPUTS", "Call", "Symbol", "TypedOperand", "UnknownDimension"]
+__all__ = ["MAX_OUTPUTS", "Call", "Shape", "Symbol", "TypedOperand", "UnknownDimension", "shape_of"]
 
 TypedOperand = TensorType | None | tuple[TensorType | None, ...]
 """The types of one operand: ``Tensor``, ``Tensor?``, ``Tensor[]`` or ``Tensor?[]``."""
+
+Shape = tuple[Any, ...]
+"""The lengths that rules and costs compute with: numbers, and a :class:`Symbol` for each that is not bound."""
 
 MAX_RANK = 64
 """torch's own bound on the number of axes."""
@@ -161,10 +164,16 @@ def with_symbols(type_: TensorType) -> TensorType:
     """The type with symbols in place of names."""
     if all(isinstance(length, int) for length in type_.shape):
         return type_
-    return TensorType(type_.dtype, tuple(Symbol(n) if isinstance(n, str) else n for n in type_.shape))
+    shape: Shape = tuple(Symbol(n) if isinstance(n, str) else n for n in type_.shape)
+    return TensorType(type_.dtype, shape)
 
 
-def without_symbols(shape: tuple[Any, ...]) -> tuple[Dimension, ...]:
+def shape_of(type_: TensorType) -> Shape:
+    """The shape of an operand or a result as rules and costs see it."""
+    return type_.shape
+
+
+def without_symbols(shape: Shape) -> tuple[Dimension, ...]:
     """The shape with names in place of symbols."""
     return tuple(length.name if isinstance(length, Symbol) else length for length in shape)
 

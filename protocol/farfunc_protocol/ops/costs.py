@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..graph import TensorType
-from .call import Call
+from .call import Call, Shape, shape_of
 
 __all__ = [
     "attention",
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def _sizes(types: list[TensorType] | tuple[TensorType, ...]) -> float:
-    return float(sum(math.prod(type_.shape) for type_ in types))
+    return float(sum(math.prod(shape_of(type_)) for type_ in types))
 
 
 def free(call: Call, outputs: tuple[TensorType, ...]) -> float:
@@ -53,7 +53,7 @@ def reduction(call: Call, outputs: tuple[TensorType, ...]) -> float:
 
 def sorting(call: Call, outputs: tuple[TensorType, ...]) -> float:
     """n log n of the largest operand."""
-    size = max((math.prod(type_.shape) for type_ in call.tensors), default=0)
+    size = max((math.prod(shape_of(type_)) for type_ in call.tensors), default=0)
     return float(size * max(1.0, math.log2(max(size, 1))))
 
 
@@ -61,8 +61,8 @@ def matmul(call: Call, outputs: tuple[TensorType, ...]) -> float:
     """2 m n k: each element of the result is a dot product along the contracted axis."""
     # The last axis of the last tensor but one is that axis in each form: (a, b), (bias, a, b)
     # and (input, weight, bias).
-    factors = call.tensors[-2:]
-    contracted = factors[0].shape[-1] if factors and factors[0].shape else 1
+    factors = [shape_of(type_) for type_ in call.tensors[-2:]]
+    contracted = factors[0][-1] if factors and factors[0] else 1
     return _products(outputs, contracted)
 
 
@@ -80,7 +80,8 @@ def _products(outputs: tuple[TensorType, ...], contracted: float) -> float:
 
 def cubic(call: Call, outputs: tuple[TensorType, ...]) -> float:
     """Dense factorizations: some ten n**3 for each matrix of the batch."""
-    largest = max((type_.shape for type_ in call.tensors if len(type_.shape) >= 2), key=math.prod, default=())
+    matrices = [shape_of(type_) for type_ in call.tensors if len(type_.shape) >= 2]
+    largest: Shape = max(matrices, key=math.prod, default=())
     if not largest:
         return _sizes(call.tensors)
     return 10.0 * math.prod(largest) * min(largest[-2:])
@@ -100,13 +101,13 @@ def convolution(call: Call, outputs: tuple[TensorType, ...]) -> float:
     # A transposed convolution writes as many products for each element that it reads.
     transposed = call.arguments.get("transposed", "conv_transpose" in call.schema.name)
     visited = data if transposed else outputs[0]
-    return 2.0 * math.prod(visited.shape) * math.prod(weight.shape[1:])
+    return 2.0 * math.prod(shape_of(visited)) * math.prod(shape_of(weight)[1:])
 
 
 def attention(call: Call, outputs: tuple[TensorType, ...]) -> float:
     """Scores and their product with the values: 4 L S E for each head of the batch."""
-    query, key = call.tensors[0], call.tensors[1]
-    return 4.0 * math.prod(query.shape) * (key.shape[-2] if len(key.shape) > 1 else 1)
+    query, key = shape_of(call.tensors[0]), shape_of(call.tensors[1])
+    return 4.0 * math.prod(query) * (key[-2] if len(key) > 1 else 1)
 
 
 def window(call: Call, outputs: tuple[TensorType, ...]) -> float:

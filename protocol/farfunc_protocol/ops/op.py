@@ -10,7 +10,17 @@ from ..errors import UnsupportedOperator
 from ..graph import TensorType
 from ..schema import Schema, parse_schema
 from . import costs
-from .call import MAX_ELEMENTS, MAX_OUTPUTS, MAX_RANK, Call, Symbol, TypedOperand, with_symbols, without_symbols
+from .call import (
+    MAX_ELEMENTS,
+    MAX_OUTPUTS,
+    MAX_RANK,
+    Call,
+    Symbol,
+    TypedOperand,
+    shape_of,
+    with_symbols,
+    without_symbols,
+)
 
 __all__ = ["CostRule", "Op", "ShapeRule", "rows"]
 
@@ -126,7 +136,7 @@ _DROPPING_OUT = frozenset({"scaled_dot_product_attention", "lstm", "gru", "rnn_t
 def _checked(call: Call, result: TensorType) -> TensorType:
     if len(result.shape) > MAX_RANK:
         call.refuse(f"the result would have {len(result.shape)} axes, more than {MAX_RANK}")
-    lengths = [length for length in result.shape if not isinstance(length, Symbol)]
+    lengths = [length for length in shape_of(result) if not isinstance(length, Symbol)]
     if math.prod(lengths) >= MAX_ELEMENTS:
         call.refuse("the result would have more than 2**63 elements")
     if len(lengths) == len(result.shape):

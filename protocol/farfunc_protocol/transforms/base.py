@@ -8,10 +8,13 @@ of the class that torch.func raises (:class:`~farfunc_protocol.errors.TransformE
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeGuard
+
+import numpy as np
 
 from ..dtypes import DTYPES
 from ..errors import TransformError, TransformTypeError, TransformValueError
@@ -122,12 +125,31 @@ def require_grad(tree: Any) -> None:
     """Each leaf must be an array of a dtype that can require gradients."""
     for leaf in leaves_of(tree):
         if not is_array(leaf):
-            raise TransformValueError(f"Thing passed to transform API must be Tensor, got {type(leaf)}")
+            raise TransformValueError(
+                f"Thing passed to transform API must be Tensor, got {type(leaf)}",
+                remedy=not_differentiable_remedy(leaf),
+            )
         if not DTYPES[leaf.dtype].is_differentiable:
             raise TransformError(
                 "only Tensors of floating point dtype can require gradients",
-                remedy=f"the argument is {leaf}: convert it, or leave it out of argnums",
+                remedy=not_differentiable_remedy(leaf),
             )
+
+
+def not_differentiable_remedy(leaf: Any) -> str:
+    """What to do about an argument by which nothing can be differentiated; torch's words for it do not show it."""
+    if is_array(leaf):
+        return f"the argument is {leaf}: convert it to a floating dtype, or leave it out of argnums"
+    if isinstance(leaf, np.ndarray):
+        return f"the argument is an array of dtype {leaf.dtype}: convert it to a floating dtype"
+    instead = f"write {float(leaf)}" if isinstance(leaf, int) and abs(leaf) < 2**53 else "give an array"
+    return f"the argument is {reprlib.repr(leaf)}, a value of the function: {instead}, or leave it out of argnums"
+
+
+def check_is_count(api: str, chunk_size: Any) -> None:
+    """A chunk size may be whatever Python counts with, NumPy's integers included."""
+    if chunk_size is not None and not hasattr(chunk_size, "__index__"):
+        raise TransformTypeError(f"{api}: chunk_size is an integer or None, not {reprlib.repr(chunk_size)}")
 
 
 def split_aux(api: str, out: Any, has_aux: bool) -> tuple[Any, Any]:

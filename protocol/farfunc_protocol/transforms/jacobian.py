@@ -15,9 +15,11 @@ from .base import (
     Transform,
     aux_attribute,
     check_differentiable_outputs,
+    check_is_count,
     check_output_and_aux,
     is_array,
     leaves_of,
+    not_differentiable_remedy,
     refuse_complex,
     refuse_keywords,
     require_grad,
@@ -69,7 +71,7 @@ class Jacfwd(Transform):
             if not is_array(leaf):
                 raise TransformTypeError(
                     f"jacfwd: {type(leaf).__name__!r} object is no Tensor, and cannot be differentiated",
-                    remedy="pass an array, or leave the argument out of argnums",
+                    remedy=not_differentiable_remedy(leaf),
                 )
         if not leaves:
             raise TransformError("tensors must have at least one element", remedy="argnums must name an array")
@@ -77,7 +79,8 @@ class Jacfwd(Transform):
         for leaf in leaves:
             if not DTYPES[leaf.dtype].is_differentiable:
                 raise TransformValueError(
-                    f"Expected primal to be floating point or complex, but got: torch.{leaf.dtype}"
+                    f"Expected primal to be floating point or complex, but got: torch.{leaf.dtype}",
+                    remedy=not_differentiable_remedy(leaf),
                 )
         return args, dict(kwargs)
 
@@ -115,6 +118,7 @@ class Jacrev(Transform):
     chunk_size: int | None = None
 
     def __post_init__(self) -> None:
+        check_is_count("jacrev", self.chunk_size)
         if not (self.chunk_size is None or self.chunk_size > 0):
             raise TransformValueError("jacrev: `chunk_size` should be greater than 0.")
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from ..errors import TransformIndexError, TransformValueError
 from ..pytree import broadcast_prefix, flatten, spec_tree
-from .base import Arguments, Depends, Transform, arrays_of, is_array, leaves_of
+from .base import Arguments, Depends, Transform, arrays_of, check_is_count, is_array, leaves_of
 from .flat import FlatTransform, with_axis, without_axis
 from .jacobian import check_randomness
 from .torch_words import structure_text
@@ -42,6 +42,7 @@ class Vmap(Transform):
 
     def __post_init__(self) -> None:
         check_randomness(self.randomness)
+        check_is_count("vmap", self.chunk_size)
         if not (self.chunk_size is None or self.chunk_size > 0):
             raise TransformValueError(f"vmap: chunk_size should be None or greater than 0. (got {self.chunk_size})")
 

@@ -38,10 +38,11 @@ from .flattening import NotFlat, flatten
 from .plans import Run
 from .program import Program
 from .tensors import TORCH_DTYPES
+from .value_checks import checks_values, refuse_negative_indices, why_not_compiled
 
 __all__ = ["NotCompiled", "PackageFolder", "PlanSpec", "compile_plan", "why_not_here"]
 
-VERSION = 2
+VERSION = 3
 """Counts up when a package of the same plan would be another: flattening, simplification, calling convention."""
 
 _MAX_EXAMPLE_BYTES = 1 << 30
@@ -110,7 +111,9 @@ class PlanSpec:
 def _flat_from_json(document: dict[str, Any]) -> FlatTransform:
     """A transform of a worker's plan, which may be one that no request can name."""
     attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
-    return FlatTransform(attributes.pop("transform"), attributes)
+    name = document["transform"]
+    del attributes["transform"]
+    return FlatTransform(name, attributes)
 
 
 @functools.cache
@@ -260,6 +263,11 @@ def _compile(spec: PlanSpec, function: Function, folder: PackageFolder) -> None:
     flat = flatten(program.run, spec.types, spec.capture_types, device, fold=False)
     if flat.is_random:
         raise NotCompiled("compiled code draws other random numbers")
+    if (reason := why_not_compiled(flat.module.graph)) is not None:
+        raise NotCompiled(reason)
+    refuse_negative_indices(flat.module)
+    if any(map(checks_values, flat.module.graph.nodes)):
+        torch.set_num_threads(1)  # an error that one of several threads raises ends the process
     types = (*spec.types, *spec.capture_types)
     if sum(_bytes(type) for type in types) > _MAX_EXAMPLE_BYTES:
         raise NotCompiled("its arguments are too large")

@@ -15,6 +15,7 @@ array([[1., 0.],
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 
@@ -36,6 +37,7 @@ from .plan_cache import PlanCache
 from .plans import Plan, Stage
 from .program import Program
 from .randomness import continued, seeded
+from .slice_form import nbytes_of
 from .slices import Cursor, DeliveredCall, SlicedCall, Slicing
 from .tensors import from_tensor, host_tensor, type_of
 from .transfers import transfers_of
@@ -175,7 +177,14 @@ class Engine:
             if (results := self._evaluate_together(program, calls)) is not None:
                 return list(results)
         except Exception as error:  # noqa: BLE001 - a call is at fault, or a batching rule: that will show
-            failure = f"{type(error).__name__}: {error}"
+            if program and len(calls) > 2 and _is_limit(error):
+                program.most_together = len(calls) // 2
+            else:
+                failure = f"{type(error).__name__}: {error}"
+        if program and program.most_together < len(calls) and program.why_alone is None:
+            most = program.most_together
+            parts = (calls[start : start + most] for start in range(0, len(calls), most))
+            return [result for part in parts for result in self.evaluate_many(function, chain, part, identity)]
         alone = [self._evaluate_or_error(function, chain, arrays, identity) for arrays in calls]
         if failure and program and not any(isinstance(result, FarfuncError) for result in alone):
             program.why_alone = failure
@@ -193,6 +202,8 @@ class Engine:
         """Evaluate calls as one; None where each is better evaluated by itself."""
         if len(calls) < 2 or program.is_random or None in program.constants or program.why_alone is not None:
             return None
+        if len(calls) > program.most_together:
+            return None
         types = [tuple(array.type for array in arrays) for arrays in calls]
         forms = [form for each in types if (form := BatchForm.of(program.chain, each))]
         if len(forms) < len(calls) or any(form.row_types != forms[0].row_types for form in forms):
@@ -205,7 +216,13 @@ class Engine:
         kinds = tuple(map(type_of, captures))
         batch = self.plans.program(program.function, form.common_chain(program.outputs), program.identity)
         plan, rows = plan_for_rows(self.plans, batch, form, kinds, sum(counts))
-        if not plan.is_worth_more_than(self.plans.known(program, types[0], kinds), len(calls)):
+        alone = self.plans.known(program, types[0], kinds)
+        if not form.is_mapped:  # otherwise it is the calls' own vmap that batches them
+            alone = alone or self.plans.plan(program, types[0], kinds)
+            if not _are_rows(plan.inference.outputs, alone.inference.outputs):
+                program.why_alone = "under vmap its results have other types, or types that a dry run does not tell"
+                return None
+        if not plan.is_worth_more_than(alone, len(calls)):
             return None
         leaves = gather(form, [list(map(host_tensor, arrays)) for arrays in calls], rows)
         leaves = list(map(self.transfers.send, leaves))
@@ -216,16 +233,28 @@ class Engine:
     def is_large(
         self, function: Function, chain: Sequence[FlatTransform], arrays: Sequence[Array], identity: str = ""
     ) -> bool:
-        """Whether a call like this is known to be evaluated in slices, or to be worth it."""
+        """Whether a call like this is to be evaluated by itself: in slices, or as its result is handed over in parts.
+
+        So is one that takes more memory than it may, if that is known before it runs: alone it may come in slices.
+        """
         program = self.plans.program(function, chain, identity)
-        if program.is_random or None in program.constants or not chain:
+        if None in program.constants:
             return False
         captures = [tensor for tensor in program.constants if tensor is not None]
         types, kinds = tuple(array.type for array in arrays), tuple(map(type_of, captures))
-        if (types, kinds) in program.slicings:
-            return program.slicings[types, kinds] is not None
-        plan = self.plans.known(program, types, kinds)
-        return plan is not None and self._is_long(plan)
+        slicing = program.slicings.get((types, kinds), False)
+        if slicing:
+            return True
+        try:
+            plan = self.plans.known(program, types, kinds) or self.plans.plan(program, types, kinds)
+        except LimitExceeded:
+            return True
+        except FarfuncError:  # which each of the calls will meet
+            return False
+        outputs = plan.inference.outputs
+        if plan.inference.peak_bytes > _LARGE_BYTES and outputs and sum(map(nbytes_of, outputs)) > _LARGE_BYTES:
+            return True
+        return bool(chain) and not program.is_random and slicing is False and self._is_long(plan)
 
     def infer(
         self,
@@ -375,6 +404,24 @@ class Engine:
             self.transfers.tensor(given[i]) if constant is None else constant
             for i, constant in enumerate(program.constants)
         ]
+
+
+def _is_limit(error: Exception) -> bool:
+    """Whether it says that there is not enough memory, or that too many operations are asked for."""
+    with contextlib.suppress(Exception):  # a bug of ours
+        return isinstance(as_farfunc_error(error), LimitExceeded)
+    return False
+
+
+def _are_rows(batched: Sequence[TensorType] | None, alone: Sequence[TensorType] | None) -> bool:
+    """Whether results of a batch are, row by row, of the types of a call alone.
+
+    A 0-d tensor does not widen the dtype of what it is combined with, and as a batch of 0-d tensors it does for some
+    operators (``where``, ``addcmul``).
+    """
+    if batched is None or alone is None:
+        return False
+    return [TensorType(type.dtype, type.shape[1:]) for type in batched] == list(alone)
 
 
 def default_memory_bytes(device: torch.device) -> int:

@@ -14,7 +14,9 @@ __all__ = ["as_farfunc_error"]
 
 _CPP_BACKTRACE = re.compile(r"\n?(Exception raised from |C\+\+ CapturedTraceback:|frame #\d+:).*", re.DOTALL)
 _FORWARD_AD = re.compile(r"Trying to use forward AD with (\S+) that does not support it")
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|std::bad_alloc", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|std::bad_alloc|can't start new thread", re.IGNORECASE
+)
 _DEVICE_ASSERT = re.compile(r"device-side assert", re.IGNORECASE)
 _REPORT = re.compile(r"\s*Please file an issue to PyTorch at \S+ so that we can prioritize .*", re.DOTALL)
 _MAX_MESSAGE = 2_000

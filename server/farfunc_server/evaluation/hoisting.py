@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.fx.node import map_arg
 
 from .flattening import FlatProgram
 from .simplification import writes
+from .value_checks import remove_dead_code
 
 __all__ = ["HoistedProgram", "SliceLeaves", "hoist"]
 
@@ -91,7 +93,7 @@ def hoist(flat: FlatProgram, position: int) -> FlatProgram | HoistedProgram:
     for node in graph.nodes:
         if node.op == "get_attr" or (node.op == "call_function" and node in depends):
             theirs[node] = second.node_copy(node, theirs.__getitem__)
-    second.output(fx.node.map_arg(output.args[0], theirs.__getitem__))
+    second.output(map_arg(output.args[0], theirs.__getitem__))
     for part in (first, second):
-        part.eliminate_dead_code()
+        remove_dead_code(part)
     return HoistedProgram(fx.GraphModule(flat.module, first), fx.GraphModule(flat.module, second), flat)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import fx
 
+from .value_checks import remove_dead_code
+
 __all__ = ["scaled_rows", "use_identity"]
 
 LEAST_PRODUCTS = 1 << 20
@@ -35,11 +37,12 @@ _ELEMENTWISE: Mapping[Any, tuple[int, ...]] = {
 }
 """Operators that are linear in one operand, element by element, and where that stands."""
 
-_TRANSPOSES: Mapping[Any, Callable[[fx.Node], bool]] = {
-    _aten.t.default: lambda node: True,
-    _aten.permute.default: lambda node: list(node.args[1]) == [1, 0],
-    _aten.transpose.int: lambda node: {axis % 2 for axis in node.args[1:3]} == {0, 1},
+_TRANSPOSES: Mapping[Any, Callable[..., bool]] = {
+    _aten.t.default: lambda matrix: True,
+    _aten.permute.default: lambda matrix, axes: list(axes) == [1, 0],
+    _aten.transpose.int: lambda matrix, first, second: {first % 2, second % 2} == {0, 1},
 }
+"""Operators that may transpose a matrix, and whether they do, told by their arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def use_identity(module: fx.GraphModule, basis: int | None = None) -> None:
                 _replace(module, node, rows)
             elif (found := _followed(node, rows)) is not None:
                 rows[node] = found
-    graph.eliminate_dead_code()
+    remove_dead_code(graph)
     module.recompile()
 
 
@@ -136,11 +139,11 @@ def _has_single_elements(value: Any) -> bool:
 
 def _followed(node: fx.Node, rows: Mapping[fx.Node, _Rows]) -> _Rows | None:
     """What an operator makes of such a matrix, if it stays one."""
-    if node.target in _TRANSPOSES and node.args[0] in rows:
-        found = rows[node.args[0]]
-        return replace(found, is_transposed=not found.is_transposed) if _TRANSPOSES[node.target](node) else None
     if node.kwargs:
         return None
+    if node.target in _TRANSPOSES and isinstance(node.args[0], fx.Node) and node.args[0] in rows:
+        found = rows[node.args[0]]
+        return replace(found, is_transposed=not found.is_transposed) if _TRANSPOSES[node.target](*node.args) else None
     for place in _ELEMENTWISE.get(node.target, ()):
         operand = node.args[place]
         found = rows.get(operand) if isinstance(operand, fx.Node) else None

@@ -45,6 +45,9 @@ _LOOK_SECONDS = 0.25
 _TELL_SECONDS = 0.5
 """How often it is told what plans have done."""
 
+_MOST_NEWS = 16
+"""Of so many plans it is told at a time: the document of one whose function takes 100,000 arrays has 3 MB."""
+
 
 class PlanCache:
     """The plans of one device, least recently used out first.
@@ -124,8 +127,7 @@ class PlanCache:
         if plan is None:
             plan = plans[key] = self._make(program, types, capture_types, inference)
             if len(plans) > _MOST_PLANS_EACH:
-                _, oldest = plans.popitem(last=False)
-                self._forget([oldest])
+                self._forget_oldest(program)
         plans.move_to_end(key)
         if plan.stage is not self._last:
             self._consider(program, plan)
@@ -151,6 +153,7 @@ class PlanCache:
             return False
         work, program, plan = self._idle_work.popleft()
         work(program, plan)
+        self._trim()
         return True
 
     def take_hot(self) -> list[PlanSpec]:
@@ -163,9 +166,12 @@ class PlanCache:
         now = time.monotonic()
         if now - self._told_at < _TELL_SECONDS or not (self._used or self._forgotten):
             return []
-        news = [report(program, plan) for program, plan in self._used.values()]
-        news += [{"id": id, "forgotten": True} for id in self._forgotten]
-        self._used, self._forgotten, self._told_at = {}, [], now
+        news: list[dict[str, Any]] = [{"id": id, "forgotten": True} for id in self._forgotten]
+        used = [self._used.pop(id) for id in list(self._used)[:_MOST_NEWS]]
+        news += [report(program, plan) for program, plan in used]  # last: one that was forgotten may be there again
+        self._forgotten = []
+        if not self._used:  # otherwise the rest is told with the next answer
+            self._told_at = now
         return news
 
     def _make(self, program: Program, types: Types, capture_types: Types, inference: Inference | None) -> Plan:
@@ -298,9 +304,19 @@ class PlanCache:
         while len(self._programs) > 1 and (len(self._programs) > _MOST_PROGRAMS or self.bytes > _MOST_BYTES):
             _, oldest = self._programs.popitem(last=False)
             self._forget(list(self._plans.pop(oldest).values()))
+        last = next(reversed(self._programs.values()))
+        while len(self._plans[last]) > 1 and self.bytes > _MOST_BYTES:
+            self._forget_oldest(last)
+
+    def _forget_oldest(self, program: Program) -> None:
+        key, plan = self._plans[program].popitem(last=False)
+        program.slicings.pop(key, None)  # which would keep it
+        self._forget([plan])
 
     def _forget(self, plans: Sequence[Plan]) -> None:
-        self._forgotten += [plan.id for plan in plans]
+        for plan in plans:
+            self._used.pop(plan.id, None)
+            self._forgotten.append(plan.id)
         self.on_forget()
 
 

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from farfunc_protocol.graph import Function
 from farfunc_protocol.transforms import FlatTransform
 
+from ..batch_form import MOST_ROWS
 from .lowering import lower
 from .tensors import to_tensor
 from .transforms import FlatCallable, transformed
@@ -57,6 +58,8 @@ class Program:
         The function's identity, empty where it has none.
     why_alone:
         Why its calls are not put together any more.
+    most_together:
+        How many of its calls are put together at most: as many as there is memory for.
     wanted:
         How often it was to take so many rows, where it stands for calls put together.
     slicings:
@@ -76,6 +79,7 @@ class Program:
     ) -> None:
         self.identity = identity
         self.why_alone: str | None = None
+        self.most_together = MOST_ROWS
         self.wanted: dict[int, int] = {}
         self.slicings: dict[Any, Any] = {}
         self.function = function

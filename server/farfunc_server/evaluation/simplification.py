@@ -19,6 +19,9 @@ from typing import Any
 import torch
 from torch import fx
 from torch._functorch.compile_utils import fx_graph_cse
+from torch.fx.node import map_arg
+
+from .value_checks import remove_dead_code
 
 __all__ = ["MAX_FOLDED_BYTES", "is_random", "looks_at_memory", "simplify", "writes"]
 
@@ -57,7 +60,7 @@ def simplify(module: fx.GraphModule, *, fold: bool = True, constants: Mapping[in
         _detach_filled(module.graph)
         module.graph = fx_graph_cse(module.graph)
         folded = _fold(module, constants or {}) if fold else 0
-    module.graph.eliminate_dead_code()
+    remove_dead_code(module.graph)
     module.recompile()
     return folded
 
@@ -116,10 +119,11 @@ def _fold(module: fx.GraphModule, constants: Mapping[int, torch.Tensor]) -> int:
         for node in list(module.graph.nodes):
             operands = node.all_input_nodes
             if _is_folded(node, values) and held + _bytes(node.meta.get("val")) <= 4 * MAX_FOLDED_BYTES:
-                args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+                args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
                 with contextlib.suppress(Exception):  # then the call fails, and says so
                     values[node] = node.target(*args, **kwargs)
                     held += _bytes(values[node])
+                    node.meta["is_computed"] = True
             else:  # it is run with every call: what it takes that was computed is kept
                 for operand in operands:
                     value = values.get(operand)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch._C._functorch import peek_interpreter_stack
@@ -31,6 +31,9 @@ As torch.func has it, the cotangents of the other outputs and the tangents of th
 left out, for what an infinite derivative makes of zero is NaN."""
 
 Leaves = tuple[torch.Tensor, ...]
+
+_WithAux = tuple[Leaves, Any, Leaves]
+"""What torch's jvp and vjp return with ``has_aux=True``; their annotations leave open whether there is an aux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,8 @@ def _jacrev_rows(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatCall
             results = inner.function(*_replaced(arguments, argnums, chosen))
             return results[:kept], results[kept:]
 
-        results, pull_back, rest = torch.func.vjp(function, *(arguments[n] for n in argnums), has_aux=True)
+        primals = (arguments[position] for position in argnums)
+        results, pull_back, rest = cast(_WithAux, torch.func.vjp(function, *primals, has_aux=True))
         along = [result.new_zeros((len(cotangents), *result.shape)) for result in results]
         along[output] = cotangents
         return (*torch.func.vmap(lambda *each: pull_back(each))(*along), *rest)
@@ -174,7 +178,7 @@ def _jacfwd_columns(inner: FlatCallable, attributes: Mapping[str, Any]) -> FlatC
             return results[:kept], results[kept:]
 
         def push_forward(*each: torch.Tensor) -> tuple[Leaves, Leaves]:
-            _, pushed, rest = torch.func.jvp(function, primals, each, has_aux=True)
+            _, pushed, rest = cast(_WithAux, torch.func.jvp(function, primals, each, has_aux=True))
             return pushed, rest
 
         along = [

@@ -45,19 +45,25 @@ class Call:
     ----------
     function:
         The reference of the function.
-    kind, rows:
-        As of a :class:`~farfunc_server.scheduling.queue.Ticket`, among the requests of one function.
+    kind, rows, alike:
+        As of a :class:`~farfunc_server.scheduling.job.Job`.
     """
 
     function: str
     kind: int | None
     rows: int
+    alike: int | None
 
     @classmethod
     def of(cls, request: EvaluateRequest) -> Call:
         """What is to be known of a request."""
         kind, rows = kind_and_rows(request)
-        return cls(request.function, _number_of(kind), rows)
+        number = _number_of(kind)
+        alike = number
+        if alike is None:
+            types = tuple(array.type for array in request.arrays)
+            alike = _number_of(("apart", tuple(request.transforms), types))
+        return cls(request.function, number, rows, alike)
 
 
 def read_call(body: bytes | memoryview) -> Call:

@@ -26,6 +26,11 @@ _SMALL = 1 << 16
 """Bytes that are compressed so fast that no one else has to wait."""
 
 _STEP = 1 << 20
+_INPUT_STEP = 1 << 17
+"""Bytes: what stands behind a frame is copied, so that it must not be all the rest of a body."""
+_MOST_FRAMES = 10_000
+"""A frame costs time, and may hold nothing."""
+
 _LARGEST_WINDOW_LOG = 23  # 8 MB: RFC 9659 allows no more, so that a decoder's memory is bounded
 
 
@@ -49,16 +54,20 @@ def decompressed(body: bytes | memoryview, limit: int) -> bytes:
     """The body that was compressed: one frame or several; never more than ``limit`` bytes are made of it."""
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _LARGEST_WINDOW_LOG}
     parts: list[bytes] = []
-    size = 0
-    left: bytes | memoryview = body
+    size = frames = position = 0
+    view = memoryview(body)
     try:
-        while len(left):
+        while position < len(view):
+            frames += 1
+            if frames > _MOST_FRAMES:
+                raise _bad(f"it has more than {_MOST_FRAMES:,} frames")
             decompressor = zstd.ZstdDecompressor(options=options)
             while not decompressor.eof:
-                if decompressor.needs_input and not len(left):
+                given = view[position : position + _INPUT_STEP] if decompressor.needs_input else b""
+                if decompressor.needs_input and not given:
                     raise _bad("it ends in the middle")
-                part = decompressor.decompress(left, max_length=min(_STEP, limit + 1 - size))
-                left = b""
+                position += len(given)
+                part = decompressor.decompress(given, max_length=min(_STEP, limit + 1 - size))
                 parts.append(part)
                 size += len(part)
                 if size > limit:
@@ -67,7 +76,7 @@ def decompressed(body: bytes | memoryview, limit: int) -> bytes:
                         where="body",
                         remedy="send less at once, or ask the server's operator for a higher limit",
                     )
-            left = decompressor.unused_data
+            position -= len(decompressor.unused_data)
     except zstd.ZstdError as error:
         raise _bad(str(error)) from None
     return b"".join(parts)

@@ -57,7 +57,7 @@ class TransformName(StrEnum):
     openapi_extra=openapi.body(EvaluateBody, "A safetensors file: see `farfunc_protocol.messages`."),
     responses={
         200: openapi.result("The result, in the form of the request or of Accept.", ResultBody),
-        **openapi.problems(404, 406, 413, 415, 422, 503, 504),
+        **openapi.problems(404, 406, 413, 415, 422, 429, 503, 504),
     },
 )
 async def evaluate(request: Request) -> Response:
@@ -84,7 +84,7 @@ async def evaluate(request: Request) -> Response:
     openapi_extra=openapi.body(TransformBody, None),
     responses={
         200: openapi.result("The result.", ResultBody),
-        **openapi.problems(404, 406, 413, 415, 422, 503, 504),
+        **openapi.problems(404, 406, 413, 415, 422, 429, 503, 504),
     },
 )
 async def evaluate_transform(request: Request, reference: str, transform: TransformName) -> Response:
@@ -128,7 +128,7 @@ async def _evaluate_json(
         )
     started = time.monotonic()
     lengths = await off_loop(size, lambda: read.lengths(function))
-    types = await inferred_types(context, id, request.state.request_id, seconds, lengths)
+    types = await inferred_types(context, principal_of(request).tenant, id, request.state.request_id, seconds, lengths)
     bound, result = await off_loop(size, lambda: read.bind(function, types, lengths))
     seconds = max(seconds - (time.monotonic() - started), 0.0)
     call = Call.of(bound)
@@ -178,7 +178,17 @@ async def _run(
     message = Evaluate(identity, state["request_id"])
     timing: Timing = state["timing"]
     timing.asked = time.monotonic()
-    job = Job(message, payload, lambda: (store.read(identity),), seconds, asked.kind, asked.rows, timing)
+    job = Job(
+        message,
+        payload,
+        lambda: (store.read(identity),),
+        seconds,
+        asked.kind,
+        asked.rows,
+        timing,
+        asked.alike,
+        tenant=principal_of(request).tenant,
+    )
     try:
         answer = await while_connected(request.receive, context.dispatcher.run(job))
         if isinstance(answer, Slices):

@@ -122,7 +122,9 @@ async def _description(request: Request, context: Context, entry: Entry, ask_wor
     function, outputs = known.function, known.description.outputs
     if ask_worker and None in outputs and not known.is_symbolic and context.pool.is_ready:
         with contextlib.suppress(FarfuncError):  # a description without the types is better than none
-            outputs = await inferred_types(context, entry.id, request.state.request_id, _INFERENCE_SECONDS, {})
+            outputs = await inferred_types(
+                context, principal_of(request).tenant, entry.id, request.state.request_id, _INFERENCE_SECONDS, {}
+            )
     tenant, store = principal_of(request).tenant, registry.store
     names = await asyncio.to_thread(store.names, tenant, entry.id)
     versions = [] if entry.name is None else await asyncio.to_thread(store.versions, tenant, entry.name)

@@ -19,7 +19,7 @@ __all__ = ["inferred_types"]
 
 
 async def inferred_types(
-    context: Context, id: str, request_id: str, seconds: float, lengths: Mapping[str, int]
+    context: Context, tenant: str, id: str, request_id: str, seconds: float, lengths: Mapping[str, int]
 ) -> Sequence[TensorType]:
     """The types of a function's result leaves, at the lengths of its symbolic dimensions.
 
@@ -35,7 +35,8 @@ async def inferred_types(
     known = [type for type in types if type is not None]
     if len(known) == len(types):
         return known
-    job = Job(Infer(id, request_id, dict(lengths)), (), lambda: (registry.store.read(id),), seconds)
+    message = Infer(id, request_id, dict(lengths))
+    job = Job(message, (), lambda: (registry.store.read(id),), seconds, alike="infer", tenant=tenant)
     answer = await context.dispatcher.run(job)
     message = None if isinstance(answer, Slices) else answer[0]
     if not isinstance(message, Inferred) or message.outputs is None:

@@ -156,7 +156,10 @@ class DeviceModel(BaseModel):
     """A device and its worker."""
 
     name: str = Field(examples=["cuda:0"])
-    state: Literal["starting", "ready", "failing"]
+    state: Literal["starting", "ready", "failing", "out", "draining", "drained"] = Field(
+        description="`out`: it has failed too often, and is tried again after a while; "
+        "`draining`: it takes nothing new, and finishes what it runs; `drained`: it has."
+    )
     description: str | None = Field(examples=["NVIDIA H200"])
     memory_bytes: int | None = Field(description="The most that one evaluation may take.")
     pid: int | None = Field(description="Of the worker, as in the log.")

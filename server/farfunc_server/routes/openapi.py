@@ -45,6 +45,7 @@ _MEANING = {
     413: "The body, or what it asks for, is over a limit.",
     415: "The body is of a form that is not read here.",
     422: "The request breaks a rule; `where` says at which place, `remedy` what to do.",
+    429: "The tenant has as many requests under way as it may; `Retry-After` says when to come back.",
     503: "The queue is full, or the worker died twice; `Retry-After` says when to come back.",
     504: "The time limit is over, and the work was stopped.",
 }

@@ -40,11 +40,11 @@ async def healthz() -> Response:
     responses={503: {"model": ReadyModel}},
 )
 async def readyz(request: Request) -> Response:
-    """200 when every device has a worker; 503 before that, and during a shutdown."""
+    """200 when every device in service has a worker, and there is one; 503 before that, and during a shutdown."""
     context = context_of(request)
     if context.is_closing:
         return JSONResponse({"status": "closing"}, 503)
-    is_ready = context.pool.is_ready
+    is_ready = context.dispatcher.fleet.is_ready
     return JSONResponse({"status": "ready" if is_ready else "starting"}, 200 if is_ready else 503)
 
 
@@ -68,16 +68,17 @@ async def ops() -> Response:
 @router.get("/v1/devices", tags=["service"], summary="The devices", response_model=dict[str, list[DeviceModel]])
 async def devices(request: Request) -> Response:
     """Each device, and how its worker is."""
+    context = context_of(request)
     found: list[dict[str, Any]] = [
         {
             "name": status.name,
-            "state": status.state,
+            "state": context.dispatcher.fleet.state(status.name) or status.state,
             "description": status.description,
             "memory_bytes": status.memory_bytes,
             "pid": status.pid,
             "restarts": status.restarts,
         }
-        for status in context_of(request).pool.status()
+        for status in context.pool.status()
     ]
     return JSONResponse({"devices": found})
 

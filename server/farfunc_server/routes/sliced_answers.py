@@ -110,7 +110,6 @@ async def whole(slices: Slices, folder: Path) -> memoryview:
     position = len(layout.header)
     memory[:position] = np.frombuffer(layout.header, np.uint8)
     async for blocks, data in slices:
-
         if slices.is_in_order:
             memory[position : position + data.nbytes] = np.frombuffer(data, np.uint8)
             position += data.nbytes

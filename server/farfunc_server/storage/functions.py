@@ -30,6 +30,7 @@ __all__ = ["Entry", "FunctionStore", "check_name"]
 _log = logging.getLogger("farfunc.storage")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+_VERSION = re.compile("[0-9]{1,9}")
 _LARGEST_VERSION = 2**62
 
 _ABANDONED_SECONDS = 3600.0
@@ -164,9 +165,13 @@ class FunctionStore:
     def page(self, tenant: str, limit: int, after: str | None = None) -> list[Entry]:
         """Named functions in the order of names and versions: at most ``limit`` that stand behind ``after``."""
         name, _, version = (after or "").partition("@")
-        if after is not None and not (_NAME.fullmatch(name) and version.isascii() and version.isdigit()):
-            raise InvalidRequest(f"{after[:200]!r} is not name@version", where="query.after")
-        start = sa.tuple_(name, min(int(version or 0), _LARGEST_VERSION))
+        if after is not None and not (_NAME.fullmatch(name) and _VERSION.fullmatch(version)):
+            raise InvalidRequest(
+                f"{after[:200]!r} is not name@version",
+                where="query.after",
+                remedy="follow the path that `next` gives, or leave `after` out",
+            )
+        start = sa.tuple_(name, int(version or 0))
         query = (
             _NAMED.where(names.c.tenant == tenant, sa.tuple_(names.c.name, names.c.version) > start)
             .order_by(names.c.name, names.c.version)

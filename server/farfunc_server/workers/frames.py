@@ -24,6 +24,7 @@ __all__ = [
     "Buffer",
     "FrameError",
     "FrameSocket",
+    "NoRoom",
     "memory_of",
     "pack",
     "unpack_lengths",
@@ -36,12 +37,23 @@ SMALL = 1 << 16
 
 _LENGTHS = struct.Struct("<IQ")
 LENGTHS_SIZE = _LENGTHS.size
-_MAX_HEADER = 1 << 20
+_MAX_HEADER = 1 << 26
+"""More than any message has: one that tells of each of 100,000 results, as many as there may be, takes 12 MB."""
+
 _MAX_PAYLOAD = 1 << 40
 
 
 class FrameError(Exception):
     """What came is no frame: the other end is broken, and is not to be spoken to again."""
+
+
+class NoRoom(Exception):
+    """There is no memory for a frame's payload, which was let go by: the next frame can be received."""
+
+    def __init__(self, header: bytes, size: int) -> None:
+        super().__init__(f"no memory for a payload of {size} bytes")
+        self.header = header
+        self.size = size
 
 
 def pack(header: bytes, payload: Sequence[Buffer]) -> list[Buffer]:
@@ -92,15 +104,20 @@ class FrameSocket:
         return True
 
     def receive(self) -> tuple[bytes, memoryview]:
-        """Wait for one frame; raises EOFError when the other end has gone."""
+        """Wait for one frame; raises EOFError when the other end has gone, and NoRoom."""
         self._fill(LENGTHS_SIZE)
         header_size, payload_size = unpack_lengths(self._scratch[self._start : self._end])
         self._start += LENGTHS_SIZE
         self._fill(header_size)
         header = bytes(self._scratch[self._start : self._start + header_size])
         self._start += header_size
-        payload = memory_of(payload_size)
         position = min(payload_size, self._end - self._start)
+        try:
+            payload = memory_of(payload_size)
+        except MemoryError:
+            self._start += position
+            self._skip(payload_size - position)
+            raise NoRoom(header, payload_size) from None
         payload[:position] = self._scratch[self._start : self._start + position]
         self._start += position
         while position < payload_size:
@@ -124,6 +141,14 @@ class FrameSocket:
                 scratch[:left] = bytes(self._scratch[self._start : self._end])
                 self._scratch, self._start, self._end = scratch, 0, left
             self._read_scratch()
+
+    def _skip(self, size: int) -> None:
+        """Let so many bytes go by, of which none is in the scratch memory."""
+        while size:
+            count = self._socket.recv_into(self._scratch[:size])
+            if count == 0:
+                raise EOFError
+            size -= count
 
     def _read_scratch(self, flags: int = 0) -> None:
         if self._start == self._end:

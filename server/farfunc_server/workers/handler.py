@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import resource
 import time
 from collections import OrderedDict
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from farfunc_protocol.arrays import Array
 from farfunc_protocol.document import function_from_bytes
-from farfunc_protocol.errors import FarfuncError, ServerError
+from farfunc_protocol.errors import FarfuncError, LimitExceeded, ServerError
 from farfunc_protocol.graph import Equation, Function, Graph, TensorType
 from farfunc_protocol.lengths import at_lengths
 from farfunc_protocol.messages import EvaluateRequest, EvaluateResponse, decode_request, encode_response
@@ -41,12 +43,14 @@ from .messages import (
     EndSlices,
     Evaluate,
     EvaluateMany,
+    Healthy,
     Infer,
     Inferred,
     Load,
     Loaded,
     Message,
     NextSlice,
+    Probe,
     Problem,
     Result,
     Results,
@@ -90,6 +94,8 @@ class Handler:
         except FarfuncError as error:
             self.is_sound = self._engine.is_well()
             return Problem(error.to_problem(), not self.is_sound), ()
+        except MemoryError:  # of what is no evaluation: reading a request, a function
+            return _no_room(payload.nbytes)
         except Exception:  # noqa: BLE001 - a bug of ours must not end the process
             self.is_sound = self._engine.is_well()
             told = {name: getattr(message, name, None) for name in ("request_id", "function")}
@@ -97,6 +103,10 @@ class Handler:
             detail = "the worker met an error of its own"
             error = ServerError(detail, remedy="report it with the request id")
             return Problem(error.to_problem(), not self.is_sound), ()
+
+    def no_room(self, message: Message, size: int) -> Answer:
+        """The answer to a message for whose payload there is no memory; one of those in it may fit by itself."""
+        return (Apart(), ()) if isinstance(message, EvaluateMany) else _no_room(size)
 
     @property
     def has_idle_work(self) -> bool:
@@ -133,12 +143,16 @@ class Handler:
                 return self._compile(message)
             case Configure():
                 return self._configure(message), ()
+            case Probe():
+                _check_device(self._engine)
+                return Healthy(), ()
             case _:
                 raise ServerError(f"a worker does not answer {type(message).__name__}")
 
     def _configure(self, message: Configure) -> Configured:
         # All workers of the CPU are one device to torch.
         device = torch.device("cpu" if message.device.startswith("cpu") else message.device)
+        _check_is_there(device)
         if message.threads is not None:
             torch.set_num_threads(message.threads)
         set_rounding(tf32=message.tf32)
@@ -151,7 +165,8 @@ class Handler:
             description = torch.cuda.get_device_name(device)
         else:
             _limit_data(budget.memory_bytes)
-            description = f"CPU, {torch.get_num_threads()} threads"
+            threads = torch.get_num_threads()
+            description = f"CPU, {threads} thread{'' if threads == 1 else 's'}"
         return Configured(description, budget.memory_bytes)
 
     def _load(self, identity: str, file: memoryview) -> None:
@@ -246,6 +261,8 @@ class Handler:
             if self._engine.is_large(function, chain, calls[0], message.function):
                 return Apart(), ()
             found = self._engine.evaluate_many(function, chain, calls, message.function)
+            if len(calls) > 1 and any(isinstance(result, LimitExceeded) for result in found):
+                return Apart(), ()  # alone it may come in slices, and has the memory of its companions
             for number, result in zip(requests, found, strict=True):
                 if isinstance(result, FarfuncError):
                     problems[number] = result.to_problem()
@@ -288,11 +305,44 @@ class Handler:
         return Inferred(outputs, found.failure, found.peak_bytes, found.operations), ()
 
 
+def _sine() -> Function:
+    graph = Graph((TensorType("float32", (2,)),), (), (Equation("sin", (0,), {}, (1,)),), (1,))
+    return Function(graph, (), flatten(((0,), {}))[1], flatten(0)[1])
+
+
+def _check_device(engine: Engine) -> None:
+    """Raise ServerError if the device does not know the derivative of the sine."""
+    x = Array.from_numpy([0.0, 1.0], "float32")
+    [result] = engine.evaluate(_sine(), (FlatTransform("jacrev", {"argnums": (0,)}),), (x,))
+    found = result.to_numpy()
+    expected = [[1.0, 0.0], [0.0, math.cos(1.0)]]
+    if not np.allclose(found, expected, atol=1e-3):
+        raise ServerError(f"the device says that the Jacobian of sin at [0, 1] is {found.tolist()}")
+
+
+def _no_room(size: int) -> Answer:
+    error = LimitExceeded(
+        f"the device's worker has no memory for the {size:,} bytes that it was sent",
+        remedy="send less at once, or ask the server's operator for a higher memory limit",
+    )
+    return Problem(error.to_problem()), ()
+
+
+def _check_is_there(device: torch.device) -> None:
+    """A GPU that was asked for by its name, or that the driver shows to us and not to torch."""
+    if device.type != "cuda":
+        return
+    count = torch.cuda.device_count()  # 0 for a build without CUDA
+    if (device.index or 0) >= count:
+        raise ServerError(
+            f"there is no {device} here: torch {torch.__version__} sees {count} GPUs",
+            remedy="give others with --devices, such as cpu; for a GPU, install torch for CUDA and check nvidia-smi",
+        )
+
+
 def _warm_up(engine: Engine) -> None:
     """Import what torch.func imports at its first use, which takes a second, before a request waits for it."""
-    vector = TensorType("float32", (2,))
-    graph = Graph((vector,), (), (Equation("sin", (0,), {}, (1,)),), (1,))
-    sin = Function(graph, (), flatten(((0,), {}))[1], flatten(0)[1])
+    sin = _sine()
     x = Array.from_numpy([0.0, 1.0], "float32")
     rows = Array.from_numpy([[0.0, 1.0]], "float32")
     batch = FlatTransform("vmap", {"in_dims": (0,), "out_dims": (0,)})

@@ -12,6 +12,7 @@ web process                     worker                       payload
 :class:`EndSlices`              :class:`Ended`
 :class:`Infer`                  :class:`Inferred`
 :class:`Compile`                :class:`Compiled`
+:class:`Probe`                  :class:`Healthy`
 ==============================  ===========================  =======================================
 
 A call that takes long, or more memory than there is, is not evaluated at once: :class:`Evaluate` is answered with
@@ -47,12 +48,14 @@ __all__ = [
     "Ended",
     "Evaluate",
     "EvaluateMany",
+    "Healthy",
     "Infer",
     "Inferred",
     "Load",
     "Loaded",
     "Message",
     "NextSlice",
+    "Probe",
     "Problem",
     "Ready",
     "Result",
@@ -251,7 +254,8 @@ class Results(Message):
 
 @dataclass(frozen=True, slots=True)
 class Apart(Message):
-    """The requests of :class:`EvaluateMany` take long, or one of them has cost the device: send each by itself.
+    """The requests of :class:`EvaluateMany` take long or much memory, or one of them has cost the device: send each by
+    itself.
 
     Attributes
     ----------
@@ -385,6 +389,16 @@ class Compiled(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Probe(Message):
+    """Evaluate something whose result is known, to see whether the device is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy(Message):
+    """It is; otherwise the answer is a :class:`Problem`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem(Message):
     """An RFC 9457 problem document.
 
@@ -427,6 +441,8 @@ _KINDS: dict[str, type[Message]] = {
         Inferred,
         Compile,
         Compiled,
+        Probe,
+        Healthy,
         Problem,
         UnknownFunction,
     )

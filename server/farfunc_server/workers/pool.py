@@ -104,6 +104,9 @@ class Pool:
     ----------
     on_ready:
         Called with a device and its new worker, when that takes requests.
+    on_lost:
+        Called with a device whenever a worker was lost, and with how many of its workers, one after another, did not
+        start.
     """
 
     def __init__(self, settings: PoolSettings, on_restart: Callable[[str], None] = lambda device: None) -> None:
@@ -114,6 +117,7 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self.torch_version: str | None = None
         self.on_ready: Callable[[str, Worker], None] = lambda device, worker: None
+        self.on_lost: Callable[[str, int], None] = lambda device, starts_failed: None
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -124,10 +128,6 @@ class Pool:
     def is_ready(self) -> bool:
         """Whether every device has a worker that takes requests."""
         return all(seat.state == "ready" for seat in self._seats.values())
-
-    def is_ready_on(self, device: str) -> bool:
-        """Whether a device has a worker that takes requests."""
-        return self._seats[device].state == "ready"
 
     def status(self) -> Sequence[DeviceStatus]:
         """How the devices are."""
@@ -179,6 +179,7 @@ class Pool:
                     await worker.close()
             seat.restarts += 1
             self._on_restart(seat.device)
+            self.on_lost(seat.device, failures)
             if failures:
                 await asyncio.sleep(min(_FIRST_PAUSE * 2 ** (failures - 1), _LONGEST_PAUSE))
             else:

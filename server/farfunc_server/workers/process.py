@@ -18,7 +18,7 @@ import sys
 import time
 
 from ..logs import FORMATS, start_logging
-from .frames import FrameSocket
+from .frames import FrameSocket, NoRoom
 from .messages import Ready, from_header
 
 _PR_SET_PDEATHSIG = 1
@@ -62,9 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
                     handler.use_idle_time()
                 if not handler.is_sound:
                     break
-                header, payload = frames.receive()
-                answer, parts = handler.answer(from_header(header), payload)
-                del payload
+                try:
+                    header, payload = frames.receive()
+                except NoRoom as refused:
+                    answer, parts = handler.no_room(from_header(refused.header), refused.size)
+                else:
+                    answer, parts = handler.answer(from_header(header), payload)
+                    del payload
                 frames.send(answer.to_header(), parts)
                 del parts  # a result is not kept until the next request comes
     return 0

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call
+from ..call import Call, Shape, Symbol
 
-__all__ = ["axes", "axis", "broadcast", "expand_to", "numel", "replace", "same_dtype", "without"]
+__all__ = ["axes", "axis", "broadcast", "expand_to", "is_length", "numel", "replace", "same_dtype", "without"]
 
-Shape = tuple[Any, ...]
-"""Lengths: ints, and symbols for those not known yet."""
+
+def is_length(length: Any) -> bool:
+    """Whether an axis can be so long; a length that is not bound can."""
+    return isinstance(length, Symbol) or length >= 0
 
 
 def axis(call: Call, dim: int, rank: int, *, argument: str = "dim", scalar: bool = True) -> int:

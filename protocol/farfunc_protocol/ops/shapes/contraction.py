@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call
-from .axes import Shape, axes, axis, broadcast, expand_to, same_dtype, without
+from ..call import Call, Shape
+from .axes import axes, axis, broadcast, expand_to, same_dtype, without
 from .promotion import category, result_type
 
 __all__ = [
@@ -45,7 +45,7 @@ def matmul(call: Call) -> TensorType:
     dtype = same_dtype(call, call.tensors)
     for name, shape in zip(names, (left, right), strict=True):
         call.require(bool(shape), f"{name} has no axes", argument=name, remedy="use mul")
-    _contracted(call, left[-1], right[-2] if len(right) > 1 else right[0], names[1])
+    _contracted(call, left[-1], right[-2:][0], names[1])
     batch = broadcast(call, left[:-2], right[:-2])
     rows = left[-2:-1]
     columns = right[-1:] if len(right) > 1 else ()
@@ -60,7 +60,7 @@ def matrix_product(call: Call) -> TensorType:
     dtype = same_dtype(call, call.tensors)
     if len(left) == 3:
         call.require(left[0] == right[0], f"batches of {left[0]} and {right[0]}", argument=names[1])
-    _contracted(call, left[-1], right[-2] if len(right) > 1 else right[0], names[1])
+    _contracted(call, left[-1], right[-2:][0], names[1])
     result = (*left[:-1], *(right[-1:] if len(right) > 1 else ()))
     if call.schema.name == "addbmm":
         result = result[1:]

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 from ...graph import TensorType
-from ..call import Call, Symbol
-from .axes import Shape, broadcast
+from ..call import Call, Shape, Symbol
+from .axes import broadcast, is_length
 from .elementwise import floating_only
 from .promotion import DEFAULT_DTYPE, category, scalar_dtype
 
@@ -106,7 +106,7 @@ def eye(call: Call) -> TensorType:
     columns = call.arguments.get("m", call.n)
     for name in ("n", "m"):
         length = call.arguments.get(name, 0)
-        call.require(isinstance(length, Symbol) or length >= 0, f"length {length} is negative", argument=name)
+        call.require(is_length(length), f"length {length} is negative", argument=name)
     return TensorType(call.dtype or DEFAULT_DTYPE, (call.n, columns))
 
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from ...graph import TensorType
-from ..call import MAX_OUTPUTS, Call, Symbol
-from .axes import Shape, axis, replace, without
+from ..call import MAX_OUTPUTS, Call, Shape, Symbol
+from .axes import axis, replace, without
 
 __all__ = [
     "chunk",
@@ -148,7 +148,8 @@ def diag(call: Call) -> TensorType:
     if len(shape) == 1:
         side = shape[0] if call.diagonal == 0 else shape[0] + abs(call.diagonal)
         return _shaped(call, (side, side))
-    return _shaped(call, (_diagonal_length(*shape, call.diagonal),))
+    rows, columns = shape
+    return _shaped(call, (_diagonal_length(rows, columns, call.diagonal),))
 
 
 def diagflat(call: Call) -> TensorType:
@@ -191,10 +192,7 @@ def trace(call: Call) -> TensorType:
 def _axis_to_split(call: Call, dim: int) -> tuple[Shape, int, int]:
     shape = call.self.shape
     position = axis(call, dim, len(shape), scalar=False)
-    length = shape[position]
-    if isinstance(length, Symbol):
-        length + 0  # the number of pieces depends on it
-    return shape, position, length
+    return shape, position, shape[position] + 0  # the number of pieces depends on it: a symbol raises
 
 
 def _pieces(call: Call, shape: Shape, position: int, lengths: list[int]) -> tuple[TensorType, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call, Symbol
-from .axes import Shape, axis, broadcast, expand_to, replace, same_dtype
+from ..call import Call, Shape, Symbol
+from .axes import axis, broadcast, expand_to, is_length, replace, same_dtype
 from .promotion import result_type
 
 __all__ = [
@@ -269,7 +269,7 @@ def one_hot(call: Call) -> TensorType:
 
 def nonzero_static(call: Call) -> TensorType:
     """nonzero_static: the places that are not 0, cut or filled up to a given number."""
-    call.require(isinstance(call.size, Symbol) or call.size >= 0, f"size {call.size} is negative", argument="size")
+    call.require(is_length(call.size), f"size {call.size} is negative", argument="size")
     return TensorType("int64", (call.size, len(call.self.shape)))
 
 
@@ -282,7 +282,7 @@ def repeat_interleave(call: Call) -> TensorType:
             argument="output_size",
             remedy="give output_size",
         )
-    call.require(isinstance(total, Symbol) or total >= 0, f"length {total} is negative", argument="output_size")
+    call.require(is_length(total), f"length {total} is negative", argument="output_size")
     _require_indices(call, call.repeats, "repeats")
     shape = call.self.shape
     position = 0 if call.dim is None else axis(call, call.dim, len(shape))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from ...graph import TensorType
-from ..call import Call
-from .axes import Shape, axis, broadcast, numel, replace, without
+from ..call import Call, Shape, shape_of
+from .axes import axis, broadcast, numel, replace, without
 from .promotion import result_type
 
 __all__ = [
@@ -38,7 +38,7 @@ def cat(call: Call) -> TensorType:
             bool(type_.shape), "a tensor without axes cannot be joined", argument="tensors", remedy="use stack"
         )
     dtype = result_type(call, tensors)
-    shapes = [type_.shape for type_ in tensors if not (len(type_.shape) == 1 and type_.shape[0] == 0)]
+    shapes = [shape for shape in map(shape_of, tensors) if not (len(shape) == 1 and shape[0] == 0)]
     if not shapes:
         axis(call, call.dim, 1)
         return TensorType(dtype, (0,))
@@ -89,7 +89,7 @@ def hstack(call: Call) -> TensorType:
 
 def vstack(call: Call) -> TensorType:
     """vstack: joins rows."""
-    shapes = [(1,) * (2 - len(type_.shape)) + tuple(type_.shape) for type_ in call.tensors]
+    shapes = [(1,) * (2 - len(shape)) + shape for shape in map(shape_of, call.tensors)]
     call.require(bool(shapes), "there is nothing to join", argument="tensors")
     return _joined(call, shapes, 0)
 
@@ -115,7 +115,7 @@ def column_stack(call: Call) -> TensorType:
 
 def block_diag(call: Call) -> TensorType:
     """block_diag: matrices along a diagonal."""
-    shapes = [(1,) * (2 - len(type_.shape)) + tuple(type_.shape) for type_ in call.tensors]
+    shapes = [(1,) * (2 - len(shape)) + shape for shape in map(shape_of, call.tensors)]
     call.require(all(len(shape) == 2 for shape in shapes), "it takes matrices", argument="tensors")
     dtype = result_type(call, call.tensors) if shapes else "float32"
     if not shapes:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call
+from ..call import Call, Shape, shape_of
 from . import promotion
-from .axes import Shape, axes, axis, broadcast, numel, same_dtype, without
+from .axes import axes, axis, broadcast, numel, same_dtype, without
 from .elementwise import floating_only
 from .promotion import complex_of, real_of
 from .reductions import norm, reduce
@@ -233,7 +233,7 @@ def lstsq(call: Call) -> tuple[TensorType, ...]:
     a = matrix(call, "self")
     b = call.b
     dtype = same_dtype(call, [a, b])
-    *batch, rows, columns = a.shape
+    *batch, rows, columns = shape_of(a)
     vector = len(b.shape) == len(a.shape) - 1 and tuple(b.shape) == tuple(a.shape[:-1])
     call.require(vector or len(b.shape) >= 2, "b has too few axes", argument="b")
     wide = (*b.shape, 1) if vector else b.shape
@@ -312,7 +312,7 @@ def cross(call: Call) -> TensorType:
 def householder(call: Call) -> TensorType:
     """linalg_householder_product: the columns of Q."""
     type_ = matrix(call, "input")
-    rows, columns = type_.shape[-2:]
+    rows, columns = shape_of(type_)[-2:]
     call.require(columns <= rows, f"{columns} reflectors of length {rows}", argument="input")
     return type_
 

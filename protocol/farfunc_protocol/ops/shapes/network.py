@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call
-from .axes import Shape, axis, broadcast, expand_to, replace, same_dtype
+from ..call import Call, Shape
+from .axes import axis, broadcast, expand_to, replace, same_dtype
 from .elementwise import floating, floating_only
 from .promotion import real_of, result_type
 from .reductions import accumulated, averaged

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...graph import TensorType
-from ..call import Call
-from .axes import Shape, axes, axis
+from ..call import Call, Shape
+from .axes import axes, axis
 
 __all__ = ["flip", "flip_axis", "movedim", "permute", "reverse_axes", "roll", "rot90", "transpose"]
 
@@ -37,7 +37,7 @@ def transpose(first: int | str, second: int | str) -> Callable[[Call], TensorTyp
         order = list(shape)
         if shape:
             order[left], order[right] = order[right], order[left]
-        return _shaped(call, order)
+        return _shaped(call, tuple(order))
 
     return rule
 
@@ -102,4 +102,4 @@ def rot90(call: Call) -> TensorType:
     first, second = axes(call, call.dims, len(shape), argument="dims")
     if call.k % 2:
         shape[first], shape[second] = shape[second], shape[first]
-    return _shaped(call, shape)
+    return _shaped(call, tuple(shape))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call
+from ..call import Call, shape_of
 from . import promotion
 from .axes import axes, axis, broadcast, replace, without
 from .elementwise import DTypeChoice, floating, floating_only, real
@@ -313,7 +313,7 @@ def histogram_and_edges(call: Call) -> tuple[TensorType, ...]:
     if isinstance(edges, TensorType):
         call.require(len(edges.shape) == 1, f"edges with {len(edges.shape)} axes", argument="bins")
         call.require(edges.dtype == dtype, f"edges of {edges.dtype} for {dtype}", argument="bins")
-        count = edges.shape[0] - 1
+        count = shape_of(edges)[0] - 1
     else:
         count = edges
     call.require(count > 0, f"{count} bins", argument="bins")

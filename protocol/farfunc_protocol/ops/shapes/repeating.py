@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...graph import TensorType
-from ..call import Call, Symbol
-from .axes import Shape, axis, numel, replace
+from ..call import Call, Shape
+from .axes import axis, is_length, numel, replace
 
 __all__ = ["border_pad", "constant_pad", "pad", "repeat", "repeat_interleave", "tile"]
 
@@ -32,7 +32,7 @@ def _repeated(call: Call, counts: Shape, name: str, pad: bool) -> TensorType:
     call.require(len(counts) >= len(shape), f"{len(counts)} counts for {len(shape)} axes", argument=name)
     shape = (1,) * (len(counts) - len(shape)) + shape
     for count in counts:
-        call.require(isinstance(count, Symbol) or count >= 0, f"count {count} is negative", argument=name)
+        call.require(is_length(count), f"count {count} is negative", argument=name)
     lengths = zip(shape, counts, strict=True)
     return _shaped(call, tuple(n if k == 1 else k if n == 1 else n * k for n, k in lengths))
 
@@ -83,6 +83,6 @@ def border_pad(axes_padded: int) -> Callable[[Call], TensorType]:
             length = shape[-1 - index] + call.padding[2 * index] + call.padding[2 * index + 1]
             call.require(length >= 1, f"axis {-1 - index} would have the length {length}", argument="padding")
             shape[-1 - index] = length
-        return _shaped(call, shape)
+        return _shaped(call, tuple(shape))
 
     return rule

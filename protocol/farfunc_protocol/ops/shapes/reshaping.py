@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...graph import TensorType
-from ..call import Call, Symbol
-from .axes import Shape, axes, axis, numel, replace, without
+from ..call import Call, Shape, Symbol
+from .axes import axes, axis, is_length, numel, replace, without
 from .promotion import category
 
 __all__ = [
@@ -140,11 +140,11 @@ def expand(call: Call) -> TensorType:
             call.require(current is not None, f"-1 stands for a new axis, {position}", argument="size")
             result.append(current)
             continue
-        call.require(isinstance(length, Symbol) or length >= 0, f"length {length} is negative", argument="size")
+        call.require(is_length(length), f"length {length} is negative", argument="size")
         if current is not None and current != 1 and current != length:
             call.refuse(f"axis {position - offset} has length {current}, not 1 or {length}", argument="size")
         result.append(length)
-    return _shaped(call, result)
+    return _shaped(call, tuple(result))
 
 
 def expand_as(call: Call) -> TensorType:
