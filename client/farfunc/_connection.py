@@ -21,6 +21,7 @@ from ._answers import HttpResponse, reason_in
 from ._failures import CutOff, Silent, TransportFailure
 from ._retry import RetryPolicy, explain, proxy_before
 from ._session import Exchange, HttpRequest, why_cut_off
+from ._telemetry import RequestSpan, request_span
 
 if TYPE_CHECKING:
     import asyncio  # at run time by those alone who use it, and so httpx: they take long to import
@@ -134,8 +135,26 @@ class Connection:
                 return finished.value
             response = self._send(request)
 
-    def _send(self, request: HttpRequest, begun: _Begun | None = None) -> HttpResponse:
-        """Send a request until an answer is final; ``begun`` is the first attempt, where it was made already."""
+    def _send(self, request: HttpRequest) -> HttpResponse:
+        """Send a request until an answer is final."""
+        span = request_span(request, self.address.url)
+        return self._final(request) if span is None else self._final(span.request, span=span)
+
+    def _final(
+        self, request: HttpRequest, begun: _Begun | None = None, span: RequestSpan | None = None
+    ) -> HttpResponse:
+        """The same; ``begun`` is the first attempt, where it was made already, and ``span`` hears how it ends."""
+        if span is None:
+            return self._try(request, begun)
+        try:
+            response = self._try(request, begun)
+        except BaseException as error:
+            span.failed(error)
+            raise
+        span.answered(response)
+        return response
+
+    def _try(self, request: HttpRequest, begun: _Begun | None) -> HttpResponse:
         attempt, broken = 1, False
         while True:
             try:
@@ -178,9 +197,12 @@ class Deferred(Generic[Result]):
         self._connection, self._exchange = connection, exchange
         self._request = next(exchange)
         self._begun: _Begun | None = None
+        self._span: RequestSpan | None = None
 
     def send(self, wait: bool) -> bool:
         """Send the first request; False where all connections are in use, and it is not to wait for one."""
+        if self._span is None and (span := request_span(self._request, self._connection.address.url)) is not None:
+            self._span, self._request = span, span.request
         self._begun = self._connection._current().begin(self._request, wait)
         return self._begun is not None
 
@@ -206,12 +228,15 @@ class Deferred(Generic[Result]):
 
     def result(self) -> Result:
         """Run the conversation to its end."""
-        response = self._connection._send(self._request, self._begun)
+        response = self._connection._final(self._request, self._begun, self._span)
+        self._span = None
         return self._connection._run(self._exchange, response)
 
     def cancel(self) -> None:
         """Nobody wants the result."""
         self._exchange.close()
+        if self._span is not None:
+            self._span.failed("cancelled")
         if self._begun is not None:
             self._begun.cancel()
 
@@ -295,6 +320,18 @@ class AsyncConnection:
             response = await self._send(request)
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
+        span = request_span(request, self.address.url)
+        if span is None:
+            return await self._try(request)
+        try:
+            response = await self._try(span.request)
+        except BaseException as error:
+            span.failed(error)
+            raise
+        span.answered(response)
+        return response
+
+    async def _try(self, request: HttpRequest) -> HttpResponse:
         attempt, broken = 1, False
         while True:
             try:

@@ -1,8 +1,9 @@
-"""``farfunc serve`` and ``python -m farfunc_server``; ``farfunc tenants``, ``tokens`` and ``db``."""
+"""``farfunc serve`` and ``python -m farfunc_server``; ``farfunc top``, ``tenants``, ``tokens`` and ``db``."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,7 @@ _NEEDED_BY_COMMANDS = ("sqlalchemy", "alembic")
 _COMMANDS = ("tenants", "tokens", "db")
 _USAGE = """\
 usage: farfunc serve [options]      start a server
+       farfunc top [url]            watch one
        farfunc tenants ...          make, list, rename, weigh and delete the tenants of its storage
        farfunc tokens ...           make, list, rotate and revoke their tokens
        farfunc db ...               the version of the storage's schema
@@ -35,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words.pop(0) if words and not words[0].startswith("-") else "serve"
+    if command == "top":
+        from .commands.top import main as top  # needs no more than the thin client has
+
+        return top(words)
     if command not in ("serve", *_COMMANDS):
         print(f"farfunc: there is no command {command!r}\n{_USAGE}", file=sys.stderr)
         return 2
@@ -47,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    from .secret_files import adopt_secret_files
+
     try:
+        adopt_secret_files(os.environ)
         return _run(command, words)
     except FarfuncError as error:
         print(f"farfunc: {error}", file=sys.stderr)

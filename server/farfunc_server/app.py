@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
@@ -45,6 +46,7 @@ from .scheduling.shares import Share
 from .settings import Settings
 from .storage import Storage
 from .storage.leases import JobLeases
+from .tracing import start_tracing
 from .worker_keys import identity_of
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
@@ -68,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     """
     verifier = verifier_of(settings)
     metrics = Metrics()
+    tracing = start_tracing()
     packages = settings.data_dir.absolute() / "plans"
     devices = settings.devices or find_devices()
     pool = Pool(
@@ -128,12 +131,14 @@ def create_app(settings: Settings) -> FastAPI:
 
     metrics.observe(
         queue_depth=lambda: len(dispatcher.queue),
+        queue_capacity=dispatcher.queue.capacity,
         running=lambda: dispatcher.running,
         workers_ready=lambda: sum(status.state == "ready" for status in pool.status()),
         plans=board.count,
         plan_bytes=lambda: board.bytes,
+        plan_counts=board,
     )
-
+    dispatcher.on_begin = metrics.batch
     fleet = dispatcher.fleet
     for device in devices:
         metrics.observe_device(
@@ -159,6 +164,8 @@ def create_app(settings: Settings) -> FastAPI:
                 await compilations.stop()
             await pool.stop()
             storage.close()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     # The page at /docs works without a way to the internet: its scripts come from here.
     app = FastAPIOffline(
@@ -198,5 +205,6 @@ def create_app(settings: Settings) -> FastAPI:
         metrics,
         authentication,
         is_closing=lambda: context.is_closing,
+        tracing=tracing,
     )
     return app

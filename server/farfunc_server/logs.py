@@ -1,4 +1,7 @@
-"""One line for each event: ``key=value`` pairs that people can read and programs can split."""
+"""One line for each event: ``key=value`` pairs that people can read and programs can split, or a JSON object.
+
+Both have the same fields in the same order. The web process and its workers write to the same stream in the same form.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,14 @@ import json
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TextIO
 
-__all__ = ["event", "log_request", "start_logging"]
+__all__ = ["FORMATS", "event", "inherited", "log_request", "start_logging"]
+
+FORMATS = ("text", "json")
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@+,%")
 
@@ -20,16 +27,40 @@ _MOST_LINES = 256
 
 
 class _Formatter(logging.Formatter):
+    """The form of a line.
+
+    Parameters
+    ----------
+    form:
+        ``"text"`` or ``"json"``.
+    """
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.is_json = form == "json"
+
     def format(self, record: logging.LogRecord) -> str:
         pairs: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "time": f"{_second(int(record.created), self.is_json)}.{int(record.msecs):03d}" + "Z" * self.is_json,
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        line = " ".join(f"{key}={_quoted(value)}" for key, value in pairs.items() if value is not None)
+        pairs = {key: value for key, value in pairs.items() if value is not None}
+        if self.is_json:
+            if record.exc_info:
+                pairs["exception"] = "".join(traceback.format_exception(*record.exc_info))
+            return json.dumps(pairs, default=str)
+        line = " ".join(f"{key}={_quoted(value)}" for key, value in pairs.items())
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+@lru_cache(4)
+def _second(seconds: int, is_universal: bool) -> str:
+    """A moment, for programs in the time of everyone (RFC 3339), for people in theirs."""
+    moment = time.gmtime(seconds) if is_universal else time.localtime(seconds)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", moment)
 
 
 def _quoted(value: Any) -> str:
@@ -46,9 +77,10 @@ def event(logger: logging.Logger, level: int, message: str, **fields: Any) -> No
 class _Handler(logging.StreamHandler[TextIO]):
     """Writes records at once, and lines of requests some at a time: after a moment, before a record, at the end."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, form: str) -> None:
         super().__init__(stream)
-        self.setFormatter(_Formatter())
+        self.form = form
+        self.setFormatter(_Formatter(form))
         self._lines: list[str] = []
 
     def note(self, line: str) -> None:
@@ -82,39 +114,70 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 _requests = logging.getLogger("farfunc.requests")
 _handler: _Handler | None = None
-_time = (0, "")
+_json_text = json.encoder.encode_basestring_ascii
 
 
 def log_request(
-    level: int, *, request_id: str, method: str, path: str, status: int, seconds: float, error: str | None
+    level: int,
+    *,
+    request_id: str,
+    method: str,
+    path: str,
+    status: int,
+    seconds: float,
+    error: str | None,
+    tenant: str | None = None,
+    trace_id: str | None = None,
 ) -> None:
     """Log a request that has been answered; called on the event loop.
 
     A record of ``logging`` for each would cost as much as a small request does, and so would a system call: the line
     is put together here, in the form of all others.
     """
-    global _time
     if not _requests.isEnabledFor(level):
         return
     if _handler is None:  # the application runs in a process whose logs are not ours
         milliseconds = round(seconds * 1e3, 3)
         fields = {"method": method, "path": path, "status": status, "ms": milliseconds, "error": error}
+        fields |= {"tenant": tenant, "trace_id": trace_id}
         event(_requests, level, "request", request_id=request_id, **fields)
         return
     now = time.time()
-    if int(now) != _time[0]:
-        _time = (int(now), time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now)))
-    _handler.note(
-        f"time={_time[1]}.{int(now % 1 * 1e3):03d} level={logging.getLevelName(level).lower()} logger={_requests.name} "
-        f"event=request request_id={request_id} method={_quoted(method)} path={_quoted(path)} status={status} "
-        f"ms={seconds * 1e3:.6g}{'' if error is None else f' error={error}'}\n"
-    )
+    name = logging.getLevelName(level).lower()
+    if _handler.form == "json":
+        rest = "" if error is None else f', "error": "{error}"'
+        rest += "" if tenant is None else f', "tenant": {_json_text(tenant)}'
+        rest += "" if trace_id is None else f', "trace_id": "{trace_id}"'
+        line = (
+            f'{{"time": "{_second(int(now), True)}.{int(now % 1 * 1e3):03d}Z", "level": "{name}", '
+            f'"logger": "{_requests.name}", "event": "request", "request_id": "{request_id}", '
+            f'"method": {_json_text(method)}, "path": {_json_text(path)}, "status": {status}, '
+            f'"ms": {seconds * 1e3:.6g}{rest}}}\n'
+        )
+    else:
+        rest = "" if error is None else f" error={error}"
+        rest += "" if tenant is None else f" tenant={_quoted(tenant)}"
+        rest += "" if trace_id is None else f" trace_id={trace_id}"
+        line = (
+            f"time={_second(int(now), False)}.{int(now % 1 * 1e3):03d} level={name} logger={_requests.name} "
+            f"event=request request_id={request_id} method={_quoted(method)} path={_quoted(path)} status={status} "
+            f"ms={seconds * 1e3:.6g}{rest}\n"
+        )
+    _handler.note(line)
 
 
-def start_logging(level: str, *, quiet: Mapping[str, int] | None = None) -> None:
-    """Send all logs to the standard error, in this form."""
-    global _handler
-    _handler = _Handler(sys.stderr)
+_level = "info"
+
+
+def start_logging(level: str, form: str = "text", *, quiet: Mapping[str, int] | None = None) -> None:
+    """Send all logs to the standard error, as ``"text"`` or ``"json"``."""
+    global _handler, _level
+    _handler, _level = _Handler(sys.stderr, form), level
     logging.basicConfig(level=level.upper(), handlers=[_handler], force=True)
     for name, own_level in (quiet or {}).items():
         logging.getLogger(name).setLevel(own_level)
+
+
+def inherited() -> list[str]:
+    """What a process that this one starts is told of the logs, on its command line; nothing where they are not ours."""
+    return [] if _handler is None else ["--log-level", _level, "--log-format", _handler.form]

@@ -33,7 +33,9 @@ _log = logging.getLogger("farfunc.server")
 
 def serve(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    start_logging(settings.log_level, quiet={"uvicorn.error": logging.WARNING, "asyncio": logging.WARNING})
+    quiet = {"uvicorn.error": logging.WARNING, "asyncio": logging.WARNING}
+    start_logging(settings.log_level, settings.log_format, quiet=quiet)
+    logging.captureWarnings(True)
     try:
         check_exposure(settings)
         app = create_app(settings)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .logs import FORMATS
+
 __all__ = ["STORAGE", "Settings", "add_options", "given_settings", "read_settings"]
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -71,6 +73,8 @@ class Settings:
         Seconds that running evaluations are given when the server is asked to stop.
     log_level:
         ``debug``, ``info``, ``warning`` or ``error``.
+    log_format:
+        ``text`` or ``json``.
     token:
         The operator's bearer token.
     access:
@@ -115,6 +119,7 @@ class Settings:
     webhook_private: bool = False
     shutdown_limit: float = 30.0
     log_level: str = "info"
+    log_format: str = "text"
     token: str | None = field(default=None, repr=False)
     access: str = "off"
     oidc_issuer: str | None = None
@@ -192,6 +197,12 @@ def _level(text: str) -> str:
     return text.lower()
 
 
+def _log_format(text: str) -> str:
+    if text.lower() not in FORMATS:
+        raise ValueError
+    return text.lower()
+
+
 # (setting, how it is read, what it may be, what it does)
 _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("host", str, "an address", "address to listen on; beyond 127.0.0.1 see --behind-tls"),
@@ -226,6 +237,7 @@ _OPTIONS: list[tuple[str, Callable[[str], Any], str, str]] = [
     ("behind_tls", _switch, "true or false", "a proxy that speaks TLS stands before it"),
     ("insecure", _switch, "true or false", "listen beyond this machine without identities, or without TLS"),
     ("log_level", _level, "debug, info, warning or error", "what is logged"),
+    ("log_format", _log_format, "text or json", "how it is logged: for people or for programs"),
 ]
 
 

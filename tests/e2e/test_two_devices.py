@@ -83,7 +83,7 @@ def test_both_work_at_a_time_and_both_are_told_of(client):
             np.testing.assert_allclose(results(answer.result(60))[0].data, X.data + 1500.0, rtol=1e-9)
     assert [device["state"] for device in devices(client)] == ["ready", "ready"]
     assert metrics(client, "farfunc_device_in_service") == [1.0, 1.0]
-    assert min(metrics(client, "farfunc_device_busy_seconds")) > 0
+    assert min(metrics(client, "farfunc_device_busy_seconds_total")) > 0
 
 
 def test_one_call_after_another_goes_to_the_device_where_its_plan_is(client):

@@ -167,9 +167,9 @@ async def _answer(
     def failed(error: FarfuncError) -> None:
         request.state.error_code = error.code
         context.late_problems.add(principal_of(request).tenant, request.state.request_id, error)
-        context.metrics.evaluation(error.code)
+        _count(request, context, error.code)
 
-    return SlicedResponse(found, failed, lambda: _evaluated(context, found))
+    return SlicedResponse(found, failed, lambda: _evaluated(request, context, found))
 
 
 async def _data(
@@ -207,12 +207,12 @@ async def _run(
             _check_size(answer, context.settings.answer_limit)
             return answer
     except FarfuncError as error:
-        context.metrics.evaluation(error.code)
+        _count(request, context, error.code)
         raise
     message, data = answer
     if isinstance(message, Result):
-        timing.compute = message.seconds
-        context.metrics.evaluation("ok", message.seconds, message.stage)
+        timing.compute, timing.stage = message.seconds, message.stage
+        _count(request, context, "ok", message.seconds, message.stage, message.seconds * asked.rows / timing.rows)
     return data
 
 
@@ -241,12 +241,26 @@ async def _whole(request: Request, context: Context, slices: Slices) -> memoryvi
         try:
             data = await while_connected(request.receive, whole(slices, context.settings.data_dir))
         except FarfuncError as error:
-            context.metrics.evaluation(error.code)
+            _count(request, context, error.code)
             raise
-    _evaluated(context, slices)
+    _evaluated(request, context, slices)
     return data
 
 
-def _evaluated(context: Context, slices: Slices) -> None:
+def _evaluated(request: Request, context: Context, slices: Slices) -> None:
     stage = "plain" if slices.last is None else slices.last.stage
-    context.metrics.evaluation("ok", slices.seconds, stage)
+    request.scope["state"]["timing"].stage = stage
+    _count(request, context, "ok", slices.seconds, stage, slices.seconds)
+
+
+def _count(
+    request: Request,
+    context: Context,
+    outcome: str,
+    seconds: float | None = None,
+    stage: str | None = None,
+    own_seconds: float = 0.0,
+) -> None:
+    """Count an evaluation; ``own_seconds`` is its part of the device's time, which it may have had in company."""
+    context.metrics.evaluation(outcome, seconds, stage)
+    context.metrics.tenants.count(principal_of(request).tenant, outcome == "ok", own_seconds)

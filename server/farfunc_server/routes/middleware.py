@@ -13,11 +13,14 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from farfunc_protocol.errors import FarfuncError, ServerBusy
+from farfunc_protocol.errors import FarfuncError, ServerBusy, StorageFailed
 
 from ..access.authentication import Authentication
+from ..access.principal import DEFAULT_TENANT, Principal
 from ..logs import log_request
 from ..metrics import Metrics
+from ..trace_context import read_traceparent
+from ..tracing import Tracing
 from .encoding import CompressedSend, accepts_zstd
 from .problems import BadRequest, internal_error, problem_response
 from .timing import Timing
@@ -47,14 +50,22 @@ class RequestMiddleware:
         Knows who makes a request. It is asked before anything of a body is read.
     is_closing:
         Whether the server is shutting down: then new requests are refused.
+    tracing:
+        Is told of each request; None where traces are not sent.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, authentication: Authentication, is_closing: Callable[[], bool]
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        authentication: Authentication,
+        is_closing: Callable[[], bool],
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._authentication = authentication
+        self._tracing = tracing
         self._is_closing = is_closing
         # Ids that are drawn need be nothing but different, in the logs of several servers, too.
         self._drawn = map((secrets.token_hex(5) + "%06x").__mod__, itertools.count())
@@ -121,9 +132,17 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if route != "unmatched" else "any"  # neither is the client's to invent
         self._metrics.request(route, method, status, seconds)
+        timing: Timing = state["timing"]
+        if timing.asked is not None:
+            self._metrics.evaluated(timing, timing.started + seconds)
+        error = state.get("error_code")
+        if error == StorageFailed.code:
+            self._metrics.storage_failures.inc()
         level = logging.WARNING if status >= 500 else logging.INFO
         if route in _OPEN_WHILE_CLOSING and status < 500:
             level = logging.DEBUG
+        principal: Principal | None = state.get("principal")
+        tenant = None if principal is None or principal.tenant == DEFAULT_TENANT else principal.tenant
         log_request(
             level,
             request_id=state["request_id"],
@@ -131,5 +150,30 @@ class RequestMiddleware:
             path=scope["path"][:200],
             status=status,
             seconds=seconds,
-            error=state.get("error_code"),
+            error=error,
+            tenant=tenant,
+            trace_id=self._trace(scope, state, route, status, tenant),
         )
+
+    def _trace(self, scope: Scope, state: dict[str, Any], route: str, status: int, tenant: str | None) -> str | None:
+        """Tell of the request, if anyone wants to hear of it; the id of the trace that it belongs to."""
+        headers: dict[bytes, bytes] = state["headers"]
+        if self._tracing is None and b"traceparent" not in headers:
+            return None
+        parent = read_traceparent(headers.get(b"traceparent"))
+        if self._tracing is None or route in _OPEN_WHILE_CLOSING:
+            return None if parent is None else parent.trace_id
+        attributes: dict[str, str | int | float] = {
+            "http.request.method": scope["method"],
+            "http.response.status_code": status,
+            "farfunc.request_id": state["request_id"],
+        }
+        if tenant is not None:
+            attributes["farfunc.tenant"] = tenant
+        name = scope["method"]
+        if route != "unmatched":
+            attributes["http.route"] = route
+            name = f"{name} {route}"
+        if (code := state.get("error_code")) is not None:
+            attributes["error.type"] = code
+        return self._tracing.request(state["timing"], parent, headers.get(b"tracestate"), name, status, attributes)

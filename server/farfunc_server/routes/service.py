@@ -52,8 +52,13 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", tags=["service"], summary="Figures for Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Requests, latency, queue, evaluations, workers lost; in the text format of Prometheus."""
-    return Response(context_of(request).metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+    """Requests, latency by part, queue, batches, devices, plans, workers lost; in the text format of Prometheus.
+
+    Of tenants the operator is told all, others their own: by their ids.
+    """
+    principal = principal_of(request)
+    figures = context_of(request).metrics.exposition(None if principal.is_operator else principal.tenant)
+    return Response(figures, media_type=METRICS_MEDIA_TYPE)
 
 
 @router.get("/v1/ops", tags=["service"], summary="The op table", response_model=dict[str, list[OperatorModel]])

@@ -29,6 +29,10 @@ class Timing:
         The worker has answered.
     compute:
         Seconds that the worker took.
+    device, stage:
+        Where it was evaluated, and by which program of the plan.
+    requests, rows:
+        How many requests were evaluated in the same call, and of how many rows.
     """
 
     started: float
@@ -37,6 +41,10 @@ class Timing:
     begun: float | None = None
     answered: float | None = None
     compute: float | None = None
+    device: str | None = None
+    stage: str | None = None
+    requests: int = 1
+    rows: int = 1
 
     def header(self) -> bytes:
         """The header's value, for an answer whose head is written now.

@@ -91,6 +91,8 @@ class Dispatcher:
         The devices.
     running:
         How many jobs run.
+    on_begin:
+        Called with a device, and how many requests and rows it is sent in one call; not for slices.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Dispatcher:
         self._open: set[Place] = set()
         self._slices_waiting = 0
         self.running = 0
+        self.on_begin: Callable[[str, int, int], None] = lambda device, requests, rows: None
         self._is_closing = False
         pool.on_ready = self._worker_is_ready
         pool.on_lost = self._worker_is_lost
@@ -318,10 +321,14 @@ class Dispatcher:
         assert worker is not None
         lane.places, lane.started = places, time.monotonic()
         self.running += len(places)
+        rows = sum(place.ticket.rows for place in places)
         for place in places:
             place.runs_on = lane
             if (moments := place.job.moments) is not None and moments.begun is None:
-                moments.begun = lane.started
+                moments.begun, moments.device = lane.started, lane.device
+                moments.requests, moments.rows = len(places), rows
+        if places[0].slices is None:
+            self.on_begin(lane.device, len(places), rows)
         self._send(lane, worker, places)
 
     def _send(self, lane: Lane, worker: Worker, places: tuple[Place, ...]) -> None:

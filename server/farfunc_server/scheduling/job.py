@@ -16,10 +16,21 @@ Answer = tuple[Message, memoryview]
 
 
 class Moments(Protocol):
-    """When a job was sent to a worker for the first time, and when it was answered: on ``time.monotonic``."""
+    """What a job is told of itself.
+
+    Attributes
+    ----------
+    begun, answered:
+        When it was sent to a worker for the first time, and when it was answered: on ``time.monotonic``.
+    device, requests, rows:
+        Where, with how many requests in one call, and of how many rows together.
+    """
 
     begun: float | None
     answered: float | None
+    device: str | None
+    requests: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)

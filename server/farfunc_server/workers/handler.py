@@ -98,7 +98,8 @@ class Handler:
             return _no_room(payload.nbytes)
         except Exception:  # noqa: BLE001 - a bug of ours must not end the process
             self.is_sound = self._engine.is_well()
-            _log.exception("the worker failed at %s", type(message).__name__)
+            told = {name: getattr(message, name, None) for name in ("request_id", "function")}
+            _log.exception("the worker failed at %s", type(message).__name__, extra={"fields": told})
             detail = "the worker met an error of its own"
             error = ServerError(detail, remedy="report it with the request id")
             return Problem(error.to_problem(), not self.is_sound), ()

@@ -10,12 +10,14 @@ import argparse
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import signal
 import socket
 import sys
 import time
 
+from ..logs import FORMATS, start_logging
 from .frames import FrameSocket, NoRoom
 from .messages import Ready, from_header
 
@@ -29,7 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="the worker's end of the socket pair")
     parser.add_argument("--nice", type=int, default=0, help="how far to stand back for other processes")
     parser.add_argument("--parent", type=int, required=True, help="the process id of the web process")
+    parser.add_argument("--log-level", help="what is logged; nothing but warnings where it is not given")
+    parser.add_argument("--log-format", choices=FORMATS, default="text", help="how it is logged")
     options = parser.parse_args(arguments)
+    if options.log_level is not None:
+        start_logging(options.log_level, options.log_format)
+        logging.captureWarnings(True)
     _die_with(options.parent)
     # Ctrl-C and a service manager's SIGTERM reach the whole group. The web process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from farfunc_protocol.errors import from_problem
 
+from ..logs import inherited
 from .channel import Channel, OnAnswer
 from .frames import Buffer
 from .messages import (
@@ -71,7 +72,7 @@ class Worker:
                 sys.executable,
                 "-P",  # a file torch.py in the current folder is not torch
                 *("-m", "farfunc_server.workers.process", "--fd", str(theirs.fileno()), "--parent", str(os.getpid())),
-                *("--nice", str(nice)),
+                *("--nice", str(nice), *inherited()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_fileno(sys.stderr) else None,
                 pass_fds=[theirs.fileno()],
