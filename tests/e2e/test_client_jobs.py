@@ -81,7 +81,7 @@ def test_what_the_call_raises_the_job_raises(client):
     with pytest.raises(farfunc.EvaluationError):
         client.job(job.id).result()
     with pytest.raises(farfunc.TraceError):
-        client.submit(lambda x: x if x > 0 else -x, 1.0)
+        client.submit(lambda x: x if x.sum() > 0 else -x, X)
 
 
 def test_cancelling_and_going_on(client):
