@@ -228,10 +228,10 @@ def _memory(memory: Mapping[str, Any]) -> str:
 def _targets(results: Mapping[str, Any]) -> str:
     rows = [[each.title, each.bound, each.measured, each.verdict] for each in judge(results)]
     note = (
-        "*farfunc* is the NumPy client over HTTP, except where a row says raw HTTP. A target whose words leave open what\n"
-        "it is measured with has a row for each: the echo through farfunc's transport, httpx and raw HTTP; as a function\n"
-        "of 2 ms one whose weights stay in the cache, which batching helps least, and one whose weights do not. The\n"
-        "table of the parts of a small call says what lies between farfunc and the echo.\n\n"
+        "*farfunc* is the NumPy client over HTTP, except where a row says raw HTTP. A target whose words leave open\n"
+        "what it is measured with has a row for each: the echo through farfunc's transport, httpx and raw HTTP; as a\n"
+        "function of 2 ms one whose weights stay in the cache, which batching helps least, and one whose weights do\n"
+        "not. The table of the parts of a small call says what lies between farfunc and the echo.\n\n"
     )
     return "## Targets\n\n" + note + _table(["target", "bound", "measured (quartiles)", ""], rows)
 
