@@ -3,7 +3,7 @@
 Every job that was accepted ends exactly once with the right result, progress never goes backwards, and what is done
 again is one block of rows at most each time. What the device did is read in the server's log, slice by slice.
 
-A few dozen small jobs here; ``FARFUNC_JOBS_KILLED=100`` for more.
+Ten jobs here; ``FARFUNC_JOBS_KILLED=100`` for more.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from support.graphs import array, f64, function_of
 from support.http import BINARY, evaluation, open_client, register
 from support.serving import RunningServer
 
-COUNT = int(os.environ.get("FARFUNC_JOBS_KILLED", "24"))
+COUNT = int(os.environ.get("FARFUNC_JOBS_KILLED", "10"))
 SERVER_KILLS = max(COUNT // 8, 3)
 BLOCK_SECONDS = 0.05
 POWER = 300
