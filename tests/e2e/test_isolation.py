@@ -73,6 +73,8 @@ MAY = {
     "HEAD /v1/uploads/{id}": EVERYONE,
     "PATCH /v1/uploads/{id}": WORKERS,
     "DELETE /v1/uploads/{id}": WORKERS,
+    "POST /v1/devices/{device}/drain": NOBODY,
+    "POST /v1/devices/{device}/restore": NOBODY,
     "GET /v1/tenants": NOBODY,
     "POST /v1/tenants": NOBODY,
     "GET /v1/tenants/{tenant}": NOBODY,
@@ -108,6 +110,7 @@ class Things:
                 "token": self.token,
                 "tenant": self.tenant,
                 "request_id": self.request_id,
+                "device": "no-device",  # an operator who drained the only one would stop all that comes after
                 "id": self.upload if "/uploads/" in place else self.job,
             }
             said = [reference, self.token, self.tenant, self.request_id, self.subject, self.job, self.upload]

@@ -129,3 +129,28 @@ def test_what_is_known_to_take_longer_than_its_time_is_refused_at_once(client):
     problem = response.json()
     assert problem["code"] == "deadline_unreachable"
     assert problem["remedy"]
+
+
+def states(client):
+    return {device["name"]: device["state"] for device in devices(client)}
+
+
+def test_a_device_is_drained_and_taken_back(client):
+    id = register(client, SIN)
+    answer = client.post("/v1/devices/cpu:1/drain")
+    assert answer.status_code == 200, answer.text
+    wait_for(lambda: states(client)["cpu:1"] == "drained")
+    assert client.post("/v1/devices/cpu:1/drain").status_code == 200  # twice is once
+    for _ in range(5):
+        np.testing.assert_allclose(results(post(client, evaluation(id, [X])))[0].to_numpy(), np.sin([1.0, 2.0]))
+    assert client.get("/readyz").status_code == 200
+    assert client.post("/v1/devices/cpu:0/drain").status_code == 200
+    refused = post(client, evaluation(id, [X]))
+    assert (refused.status_code, refused.json()["code"]) == (503, "devices_unavailable")
+    for name in ("cpu:0", "cpu:1"):
+        assert client.post(f"/v1/devices/{name}/restore").status_code == 200
+    wait_for(lambda: set(states(client).values()) == {"ready"})
+    np.testing.assert_allclose(results(post(client, evaluation(id, [X])))[0].to_numpy(), np.sin([1.0, 2.0]))
+    missing = client.post("/v1/devices/cpu:7/drain")
+    assert (missing.status_code, missing.json()["where"]) == (404, "path.device")
+    assert "cpu:0, cpu:1" in missing.json()["remedy"]

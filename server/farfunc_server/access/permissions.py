@@ -74,6 +74,8 @@ ROUTES: dict[tuple[str, str], Permission] = {
     ("DELETE", "/v1/uploads/{id}"): Permission.EVALUATE,
     ("GET", "/v1/ops"): Permission.READ,
     ("GET", "/v1/devices"): Permission.READ,
+    ("POST", "/v1/devices/{device}/drain"): Permission.OPERATE,
+    ("POST", "/v1/devices/{device}/restore"): Permission.OPERATE,
     ("GET", "/v1/plans"): Permission.READ,
     ("GET", "/v1/requests/{request_id}/problem"): Permission.READ,
     ("GET", "/v1/me"): Permission.READ,

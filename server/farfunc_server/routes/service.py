@@ -12,7 +12,7 @@ from farfunc_protocol.ops import OPS
 from ..metrics import METRICS_MEDIA_TYPE
 from ..worker_keys import identity_of, tenant_of
 from . import openapi
-from .context import context_of, principal_of
+from .context import Context, context_of, principal_of
 from .guard import GuardedRoute
 from .models import DeviceModel, HealthModel, OperatorModel, PlanModel, ReadyModel
 from .problems import RouteNotFound, problem_response
@@ -70,8 +70,52 @@ async def ops() -> Response:
 @router.get("/v1/devices", tags=["service"], summary="The devices", response_model=dict[str, list[DeviceModel]])
 async def devices(request: Request) -> Response:
     """Each device, and how its worker is."""
+    return JSONResponse({"devices": _devices(context_of(request))})
+
+
+@router.post(
+    "/v1/devices/{device}/drain",
+    tags=["service"],
+    summary="Take a device out for maintenance",
+    response_model=dict[str, list[DeviceModel]],
+    responses=openapi.problems(404),
+)
+async def drain(request: Request, device: str) -> Response:
+    """Nothing new is begun there, what runs is finished, and long calls go on elsewhere after their slice.
+
+    It is `draining` until nothing runs there, then `drained`. To drain twice is to drain once.
+    """
     context = context_of(request)
-    found: list[dict[str, Any]] = [
+    context.dispatcher.drain(_known_device(context, device))
+    return JSONResponse({"devices": _devices(context)})
+
+
+@router.post(
+    "/v1/devices/{device}/restore",
+    tags=["service"],
+    summary="Take a device into service again",
+    response_model=dict[str, list[DeviceModel]],
+    responses=openapi.problems(404),
+)
+async def restore(request: Request, device: str) -> Response:
+    """One that was drained, or that is out because it has failed."""
+    context = context_of(request)
+    context.dispatcher.restore(_known_device(context, device))
+    return JSONResponse({"devices": _devices(context)})
+
+
+def _known_device(context: Context, name: str) -> str:
+    if name not in context.pool.devices:
+        raise RouteNotFound(
+            f"this server has no device {name[:64]!r}",
+            where="path.device",
+            remedy=f"its devices are {', '.join(context.pool.devices)}",
+        )
+    return name
+
+
+def _devices(context: Context) -> list[dict[str, Any]]:
+    return [
         {
             "name": status.name,
             "state": context.dispatcher.fleet.state(status.name) or status.state,
@@ -82,7 +126,6 @@ async def devices(request: Request) -> Response:
         }
         for status in context.pool.status()
     ]
-    return JSONResponse({"devices": found})
 
 
 @router.get("/v1/plans", tags=["service"], summary="The plans", response_model=dict[str, list[PlanModel]])
