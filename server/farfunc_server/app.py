@@ -51,7 +51,22 @@ from .worker_keys import identity_of
 from .workers.devices import find_devices, threads_each
 from .workers.pool import Pool, PoolSettings
 
-__all__ = ["create_app"]
+__all__ = ["ROUTERS", "create_app"]
+
+ROUTERS = (
+    shares.router,
+    functions.router,
+    evaluation.router,
+    jobs.router,
+    job_events.router,
+    job_results.router,
+    uploads.router,
+    service.router,
+    members.router,
+    tokens.router,
+    tenants.router,
+)
+"""All routes; the first that matches answers."""
 
 _DESCRIPTION = """
 torch.func, from afar. A function is a graph of known ATen operators (never code); this server
@@ -182,23 +197,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = context
     openapi.add_security(app)
-    routers = (
-        shares.router,
-        functions.router,
-        evaluation.router,
-        jobs.router,
-        job_events.router,
-        job_results.router,
-        uploads.router,
-        service.router,
-        members.router,
-        tokens.router,
-        tenants.router,
-    )
-    check_guarded(routers)
-    for router in routers:
+    check_guarded(ROUTERS)
+    for router in ROUTERS:
         app.include_router(router)
-    add_problem_handlers(app, [route for router in routers for route in router.routes])
+    add_problem_handlers(app, [route for router in ROUTERS for route in router.routes])
     # Around the framework's own layers, which small calls would feel; Starlette would build these at the first call.
     app.middleware_stack = RequestMiddleware(
         DirectRoute(app.build_middleware_stack(), path="/v1/evaluate", endpoint=evaluation.evaluate),

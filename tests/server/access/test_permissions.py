@@ -6,10 +6,8 @@ from fastapi import APIRouter
 from farfunc_protocol.errors import Forbidden
 from farfunc_server.access.permissions import ROUTES, Permission, check, may
 from farfunc_server.access.principal import ANYONE, OPERATOR, Principal, Role
-from farfunc_server.routes import evaluation, functions, members, service, shares, tenants, tokens
+from farfunc_server.app import ROUTERS
 from farfunc_server.routes.guard import GuardedRoute, check_guarded
-
-ROUTERS = [module.router for module in (shares, functions, evaluation, service, members, tokens, tenants)]
 
 
 def test_of_the_routers_nothing_is_left_out():
