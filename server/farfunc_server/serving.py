@@ -33,7 +33,7 @@ _log = logging.getLogger("farfunc.server")
 
 def serve(settings: Settings) -> int:
     """Serve until a signal ends it; returns the exit status."""
-    quiet = {"uvicorn.error": logging.WARNING, "asyncio": logging.WARNING}
+    quiet = dict.fromkeys(("uvicorn.error", "asyncio", "alembic"), logging.WARNING)
     start_logging(settings.log_level, settings.log_format, quiet=quiet)
     logging.captureWarnings(True)
     try:
