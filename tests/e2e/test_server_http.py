@@ -360,9 +360,11 @@ def test_openapi_has_an_example_or_a_schema_for_every_body(client):
     document = client.get("/openapi.json").json()
     posts = [path for path, item in document["paths"].items() if "post" in item]
     assert set(posts) > {"/v1/functions", "/v1/evaluate", "/v1/functions/{reference}/{transform}"}
-    for path in posts:
+    without = {path for path in posts if "requestBody" not in document["paths"][path]["post"]}
+    assert {path.rpartition("/")[2] for path in without} <= {"cancel", "retry", "drain", "restore"}
+    for path in set(posts) - without:
         content = document["paths"][path]["post"]["requestBody"]["content"]
-        assert "example" in content["application/json"]["schema"]
+        assert "example" in content["application/json"]["schema"], path
     assert client.get("/docs").status_code == 200
 
 

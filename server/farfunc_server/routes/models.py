@@ -319,6 +319,7 @@ class JobList(BaseModel):
 class UploadBody(BaseModel):
     """What will come."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"bytes": 1048576}})
     bytes: int = Field(ge=1)
     digest: str | None = Field(default=None, description="`sha256:` and 64 hexadecimal digits, if it is known.")
 
