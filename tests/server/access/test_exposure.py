@@ -50,7 +50,7 @@ def test_the_switches_need_no_value():
 def test_the_containers_start_as_their_files_say():
     """The image alone asks for a decision; compose has made it, for a port that only the machine itself reaches."""
     image = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    compose = (ROOT / "deploy" / "docker-compose.one.yml").read_text(encoding="utf-8")
     assert "FARFUNC_HOST=0.0.0.0" in image
     assert "FARFUNC_INSECURE" not in image.split("ENV ")[1]
     assert '"127.0.0.1:${FARFUNC_PORT:-8017}:8017"' in compose
