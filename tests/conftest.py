@@ -65,14 +65,14 @@ def start_server(tmp_path: Path) -> Callable[..., RunningServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """One PostgreSQL server for the whole session; each test makes a database of its own."""
     from support.services import Postgres, postgres_folder
 
     programs = postgres_folder()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    with Postgres(programs, tmp_path_factory.mktemp("postgres")) as running:
+    with Postgres(programs) as running:
         yield running
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -60,6 +61,10 @@ def ran(storage, *errors, during=None, count=1):
                         break
                     await asyncio.wait_for(changed.wait(), 10.0)
                     changed.clear()
+        deadline = time.monotonic() + 10.0
+        while runner._running:  # the row says that a job has ended a moment before its runner has done all of it
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.005)
         await runner.stop()
         return [storage.jobs.find(A, id) for id in ids], evaluation.runs, failures
 

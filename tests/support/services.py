@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -42,28 +43,27 @@ def postgres_folder() -> Path | None:
 class Postgres:
     """A PostgreSQL server with an empty cluster. It refuses root, and then runs as ``nobody``.
 
+    Its folder is none of pytest's, which every run of pytest closes to others again.
+
     Attributes
     ----------
     port:
         Of 127.0.0.1, where the user ``farfunc`` needs no password.
     """
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path) -> None:
         self._programs = programs
-        self._folder = folder
-        self._data = folder / "data"
+        self._place = tempfile.TemporaryDirectory(prefix="farfunc-postgres-")
+        self._folder = Path(self._place.name)
+        self._data = self._folder / "data"
         self.port = free_port()
         self._number = 0
 
     def __enter__(self) -> Postgres:
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._user: str | None = None
         if os.geteuid() == 0:
             self._user = "nobody"
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
-            for parent in self._folder.parents:  # so that it can reach its folder
-                if parent.stat().st_uid == 0 and parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run(
             [self._programs / "initdb", "-D", self._data, "-U", "farfunc", "-A", "trust", "-E", "UTF8", "--no-sync"]
         )
@@ -93,6 +93,7 @@ class Postgres:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._place.cleanup()
 
     def new_database(self) -> str:
         """The address of a database that is empty."""
